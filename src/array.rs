@@ -1,0 +1,214 @@
+//! Numbers in bulk: a read-only array that travels beside a message as plain bytes, never through serde.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use memmap2::MmapMut;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
+
+/// What an [`Array`] can hold: plain numbers, and structs of them that implement [`bytemuck::Pod`].
+pub trait Element: bytemuck::Pod + Send + Sync {}
+impl<T: bytemuck::Pod + Send + Sync> Element for T {}
+
+/// A read-only array of numbers whose clones share one memory.
+///
+/// In an input or output it travels out of band: packing copies nothing, a worker in the same process reads
+/// the very same memory, and on the way to another process the bytes go over the wire as one piece. A
+/// `Vec<f64>` in the same place would be encoded element by element: use an `Array` for anything large.
+///
+/// ```
+/// let doubled: parbench::Array<f64> = [1.0, 2.0].iter().map(|x| x * 2.0).collect::<Vec<_>>().into();
+/// assert_eq!(&doubled[..], [2.0, 4.0]);
+/// ```
+pub struct Array<T> {
+    store: Arc<Store>,
+    element: PhantomData<T>,
+}
+
+impl<T: Element> From<Vec<T>> for Array<T> {
+    /// Takes the vector as it is: no copy.
+    fn from(numbers: Vec<T>) -> Self {
+        Array { store: Arc::new(Store::Owned(Box::new(numbers))), element: PhantomData }
+    }
+}
+
+impl<T: Element> Deref for Array<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        bytemuck::cast_slice(self.store.bytes())
+    }
+}
+
+impl<T> Clone for Array<T> {
+    fn clone(&self) -> Self {
+        Array { store: Arc::clone(&self.store), element: PhantomData }
+    }
+}
+
+impl<T: Element + PartialEq> PartialEq for Array<T> {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.store, &other.store) || self[..] == other[..]
+    }
+}
+
+impl<T: Element> fmt::Debug for Array<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Array({} elements of {} bytes)", self.len(), size_of::<T>())
+    }
+}
+
+/// Where an array's bytes live.
+pub(crate) enum Store {
+    /// Memory that somebody handed over.
+    Owned(Box<dyn Bytes>),
+    /// A short array that arrived: 16-byte aligned, of which the first so many bytes count.
+    Short(Vec<u128>, usize),
+    /// A long array that arrived: page aligned.
+    Long(MmapMut),
+}
+
+/// A vector of any element seen as bytes.
+pub(crate) trait Bytes: Send + Sync {
+    fn bytes(&self) -> &[u8];
+}
+
+impl<T: Element> Bytes for Vec<T> {
+    fn bytes(&self) -> &[u8] {
+        bytemuck::cast_slice(self)
+    }
+}
+
+/// Above this an array that arrives gets pages of its own: a mapping that the system refuses is an error,
+/// where a `Vec` would abort the program.
+const LONG_BYTES: usize = 256 << 10;
+
+impl Store {
+    /// Zeroed memory for an array of `length` bytes that is about to arrive.
+    pub(crate) fn zeroed(length: usize) -> Result<Store> {
+        if length <= LONG_BYTES {
+            return Ok(Store::Short(vec![0; length.div_ceil(size_of::<u128>())], length));
+        }
+        let map = MmapMut::map_anon(length).with_context(|| format!("no memory for {length} bytes"))?;
+        Ok(Store::Long(map))
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Store::Owned(numbers) => numbers.bytes(),
+            Store::Short(words, length) => &bytemuck::cast_slice(words)[..*length],
+            Store::Long(map) => map,
+        }
+    }
+
+    /// The memory of an array that is arriving; empty for one that somebody handed over.
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        match self {
+            Store::Owned(_) => &mut [],
+            Store::Short(words, length) => &mut bytemuck::cast_slice_mut(words)[..*length],
+            Store::Long(map) => map,
+        }
+    }
+}
+
+thread_local! {
+    /// The arrays met while a message is packed on this thread; `None` when nothing is being packed.
+    static PACKING: RefCell<Option<Vec<Arc<Store>>>> = const { RefCell::new(None) };
+    /// The arrays that came with the message being unpacked on this thread.
+    static UNPACKING: RefCell<Option<Vec<Arc<Store>>>> = const { RefCell::new(None) };
+}
+
+/// Runs `encode` and returns the arrays that it met.
+pub(crate) fn collect<R>(encode: impl FnOnce() -> R) -> (R, Vec<Arc<Store>>) {
+    let outer = PACKING.replace(Some(Vec::new()));
+    let result = encode();
+    (result, PACKING.replace(outer).unwrap_or_default())
+}
+
+/// Runs `decode` with `arrays` at hand.
+pub(crate) fn supply<R>(arrays: Vec<Arc<Store>>, decode: impl FnOnce() -> R) -> R {
+    let outer = UNPACKING.replace(Some(arrays));
+    let result = decode();
+    UNPACKING.replace(outer);
+    result
+}
+
+const OUTSIDE: &str =
+    "an Array travels only as part of a task's input or output; copy it into a Vec for any other format";
+
+impl<T: Element> Serialize for Array<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let place = PACKING.with_borrow_mut(|packing| {
+            let arrays = packing.as_mut()?;
+            arrays.push(Arc::clone(&self.store));
+            Some(arrays.len() as u32 - 1)
+        });
+        serializer.serialize_u32(place.ok_or_else(|| ser::Error::custom(OUTSIDE))?)
+    }
+}
+
+impl<'de, T: Element> Deserialize<'de> for Array<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let place = u32::deserialize(deserializer)? as usize;
+        let store = UNPACKING.with_borrow(|arrays| match arrays {
+            None => Err(de::Error::custom(OUTSIDE)),
+            Some(arrays) => arrays.get(place).cloned().ok_or_else(|| {
+                de::Error::custom(format_args!("array {place} did not come with its message"))
+            }),
+        })?;
+        fits::<T>(store.bytes()).map_err(de::Error::custom)?;
+        Ok(Array { store, element: PhantomData })
+    }
+}
+
+/// Whether `bytes` can be read as a slice of `T`; they are aligned to 16 bytes at least when they arrive.
+fn fits<T: Element>(bytes: &[u8]) -> Result<()> {
+    ensure!(
+        bytemuck::try_cast_slice::<u8, T>(bytes).is_ok(),
+        "an array of {} bytes does not hold elements of {} bytes",
+        bytes.len(),
+        size_of::<T>()
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Packet;
+
+    #[test]
+    fn an_array_keeps_its_memory_when_packed() {
+        let array = Array::from(vec![1.5, 2.5]);
+        let packet = Packet::pack(&array).unwrap();
+        let back: Array<f64> = packet.unpack().unwrap();
+        assert_eq!(back, array);
+        assert_eq!(back.as_ptr(), array.as_ptr(), "packing and unpacking must not copy");
+    }
+
+    #[test]
+    fn an_array_of_another_element_is_refused() {
+        let packet = Packet::pack(&Array::from(vec![1u8, 2, 3])).unwrap();
+        let error = packet.unpack::<Array<f64>>().unwrap_err();
+        assert!(format!("{error:#}").contains("3 bytes"), "{error:#}");
+    }
+
+    #[test]
+    fn an_array_in_any_other_format_is_refused_with_advice() {
+        let error = serde_json::to_string(&Array::from(vec![1u8])).unwrap_err();
+        assert!(error.to_string().contains("copy it into a Vec"), "{error}");
+    }
+
+    #[test]
+    fn memory_for_an_arriving_array_has_its_length_and_is_zeroed() {
+        for length in [0, 1, 17, LONG_BYTES, LONG_BYTES + 1] {
+            let mut store = Store::zeroed(length).unwrap();
+            assert_eq!(store.bytes_mut().len(), length);
+            assert!(store.bytes().iter().all(|&byte| byte == 0));
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! One worker process as its pool sees it: started, greeted, fed, and buried.
+
+use std::collections::VecDeque;
+use std::io::{BufReader, Read};
+use std::net::Shutdown;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+
+use super::pace::Pace;
+use crate::job::Cause;
+use crate::message::Packet;
+use crate::program;
+use crate::span::Stamps;
+use crate::usage::Usage;
+use crate::wire::{self, Frame, Hello, Kind, VERSION, WireError};
+
+/// How long a new worker may take to say hello. It takes about 1 ms; only a machine in deep trouble, or a
+/// program that does something else first, reaches this.
+const HELLO: Duration = Duration::from_secs(20);
+/// How long a worker may take to make its state.
+const OPEN: Duration = Duration::from_secs(60);
+/// How long a worker may take to end after its socket is closed, before it is killed.
+const END: Duration = Duration::from_secs(2);
+/// Enough for any small frame in one read; arrays are read past it.
+const BUFFER_BYTES: usize = 16 << 10;
+
+/// A worker that can no longer be used, and what was seen of it.
+#[derive(Debug)]
+pub(super) struct Gone(WireError);
+
+#[derive(Debug)]
+pub(super) struct Member {
+    child: Child,
+    /// Both ways over one socket; `BufReader` so that a small frame costs one read.
+    wire: BufReader<UnixStream>,
+    opened: Option<&'static str>,
+    /// Tasks sent and not answered; the worker runs them in this order, so the first is the one it has begun.
+    ahead: VecDeque<usize>,
+    pace: Pace,
+}
+
+impl Member {
+    /// Starts the process, and does not wait for it.
+    pub(super) fn spawn() -> Result<Member> {
+        let (ours, theirs) = UnixStream::pair().context("cannot make a socket pair for a worker process")?;
+        let mut command = program::reenter("worker")?;
+        // Its end travels as stdin, which needs no `unsafe` hook between fork and exec.
+        command.stdin(Stdio::from(OwnedFd::from(theirs)));
+        let child =
+            command.spawn().with_context(|| format!("cannot start a worker process ({command:?})"))?;
+        let wire = BufReader::with_capacity(BUFFER_BYTES, ours);
+        Ok(Member { child, wire, opened: None, ahead: VecDeque::new(), pace: Pace::default() })
+    }
+
+    /// Waits for the worker's hello.
+    pub(super) fn greet(&mut self) -> Result<()> {
+        let frame = self.expect(Kind::Hello, HELLO).context(
+            "a worker process did not say hello: does this program's main do anything before it calls parbench?",
+        )?;
+        let hello: Hello =
+            frame.packet.unpack().context("a worker process said a hello of another version")?;
+        ensure!(
+            hello.version == VERSION,
+            "a worker process speaks version {}, this program {VERSION}: was it rebuilt while it runs?",
+            hello.version
+        );
+        Ok(())
+    }
+
+    /// A new worker with the scenario open.
+    pub(super) fn ready(workload: &'static str) -> Result<Member> {
+        let mut member = Member::spawn()?;
+        member.greet()?;
+        member.open(workload)?;
+        Ok(member)
+    }
+
+    /// Has the worker make its state for a scenario, if it has not yet.
+    pub(super) fn open(&mut self, workload: &'static str) -> Result<()> {
+        if self.opened == Some(workload) {
+            // It may have been killed since.
+            return self.usage().map(drop);
+        }
+        self.send(Frame::new(Kind::Open, Packet::pack(&workload.to_string())?))?;
+        self.expect(Kind::Ready, OPEN)
+            .with_context(|| format!("a worker process cannot open `{workload}`"))?;
+        self.opened = Some(workload);
+        self.pace = Pace::default();
+        Ok(())
+    }
+
+    /// What the worker has used so far.
+    pub(super) fn usage(&mut self) -> Result<Usage> {
+        self.send(Frame::new(Kind::Measure, Packet::default()))?;
+        self.expect(Kind::Used, OPEN)?.packet.unpack()
+    }
+
+    /// Whether another task may be sent, when `share` more are this worker's share.
+    pub(super) fn has_room(&self, share: usize) -> bool {
+        self.ahead.len() < self.pace.window(share)
+    }
+
+    /// Whether every task that was sent has been answered.
+    pub(super) fn is_idle(&self) -> bool {
+        self.ahead.is_empty()
+    }
+
+    /// Sends a task.
+    pub(super) fn call(&mut self, task: usize, input: Packet) -> Result<(), Gone> {
+        self.ahead.push_back(task);
+        self.pace.sent(input.len());
+        let frame = Frame { kind: Kind::Call, id: task as u32, stamps: Stamps::default(), packet: input };
+        wire::write(self.wire.get_mut(), &frame).map_err(|error| Gone(WireError::Broken(error)))
+    }
+
+    /// Waits for the next answer.
+    pub(super) fn answer(&mut self) -> Result<(usize, Result<(Stamps, Packet), Cause>), Gone> {
+        let Frame { kind, id, stamps, packet } = wire::read(&mut self.wire).map_err(Gone)?;
+        let malformed = |what: String| Gone(WireError::Malformed(what));
+        let Some(&task) = self.ahead.front() else { return Err(malformed(format!("task {id} is not out"))) };
+        if task as u32 != id {
+            return Err(malformed(format!("an answer to task {id} where one to task {task} was due")));
+        }
+        let answer = match kind {
+            Kind::Done => Ok((stamps, packet)),
+            Kind::Failed => Err(packet.unpack().map_err(|error| malformed(format!("{error:#}")))?),
+            _ => return Err(malformed(format!("{kind:?} in place of an answer to task {id}"))),
+        };
+        self.ahead.pop_front();
+        if self.ahead.is_empty() {
+            self.pace.idle();
+        }
+        if answer.is_ok() {
+            self.pace.took(stamps);
+        }
+        Ok((task, answer))
+    }
+
+    /// The tasks that were sent and not answered, the one it had begun first.
+    pub(super) fn take_ahead(&mut self) -> VecDeque<usize> {
+        std::mem::take(&mut self.ahead)
+    }
+
+    /// Ends a worker that is gone and says how it ended.
+    pub(super) fn bury(mut self, Gone(error): Gone) -> String {
+        let closed =
+            matches!(error, WireError::Closed) || matches!(&error, WireError::Broken(e) if is_hang_up(e));
+        if !closed {
+            // It lives and talks nonsense, or its connection is lost: either way nobody can use it.
+            let _ = self.child.kill();
+        }
+        let status = match self.end() {
+            Ok(status) => status.to_string(),
+            Err(error) => format!("{error:#}"),
+        };
+        if closed { status } else { format!("{error}; killed") }
+    }
+
+    fn send(&mut self, frame: Frame) -> Result<()> {
+        wire::write(self.wire.get_mut(), &frame).context("cannot send to a worker process")
+    }
+
+    /// Waits for a frame that is due at once.
+    fn expect(&mut self, kind: Kind, within: Duration) -> Result<Frame> {
+        self.wire.get_ref().set_read_timeout(Some(within))?;
+        let frame = wire::read(&mut self.wire);
+        self.wire.get_ref().set_read_timeout(None)?;
+        match frame {
+            Ok(frame) if frame.kind == kind => Ok(frame),
+            Ok(Frame { kind: Kind::Failed, packet, .. }) => Err(anyhow!("{}", packet.unpack::<Cause>()?)),
+            Ok(frame) => bail!("it sent {:?} in place of {kind:?}", frame.kind),
+            Err(WireError::Closed) => bail!("it ended ({})", self.end()?),
+            Err(WireError::Broken(error)) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                bail!("no answer within {} s", within.as_secs())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Closes the socket, waits for the process to end, kills it where it does not, and reaps it.
+    fn end(&mut self) -> Result<std::process::ExitStatus> {
+        let socket = self.wire.get_mut();
+        let _ = socket.shutdown(Shutdown::Write);
+        // The end of file on its side of the socket is the first sign of its end, and comes without polling.
+        let _ = socket.set_read_timeout(Some(END));
+        while matches!(socket.read(&mut [0; 4096]), Ok(1..)) {}
+        program::reap(&mut self.child, END).context("cannot wait for a worker process")
+    }
+}
+
+/// What writing to a process that has ended gives.
+fn is_hang_up(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::UnexpectedEof)
+        || error.kind() == std::io::ErrorKind::ConnectionReset
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        let _ = self.end();
+    }
+}

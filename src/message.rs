@@ -1,0 +1,66 @@
+//! How an input or output is packed: a few encoded bytes, and the arrays met on the way, by reference.
+
+use std::fmt;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::array::{self, Store};
+
+/// What can be a task's input or output: anything that derives serde's two traits.
+pub trait Message: Serialize + DeserializeOwned + Send + Sync + 'static {}
+impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Message for T {}
+
+/// A packed message. Arrays in it are shared with the message it was made from: packing copies none of them.
+#[derive(Clone, Default)]
+pub struct Packet {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) arrays: Vec<Arc<Store>>,
+}
+
+impl Packet {
+    /// Packs a message.
+    ///
+    /// # Errors
+    /// Where its `Serialize` fails.
+    pub fn pack<M: Message>(message: &M) -> Result<Packet> {
+        let (bytes, arrays) = array::collect(|| postcard::to_stdvec(message));
+        Ok(Packet { bytes: bytes.context("cannot pack a message")?, arrays })
+    }
+
+    /// Unpacks what [`Packet::pack`] made of an `M`.
+    ///
+    /// # Errors
+    /// Where the bytes are not an `M`, or an array is missing or of another element.
+    pub fn unpack<M: Message>(self) -> Result<M> {
+        let Packet { bytes, arrays } = self;
+        array::supply(arrays, || postcard::from_bytes(&bytes))
+            .with_context(|| format!("cannot unpack a message of {} bytes", bytes.len()))
+    }
+
+    /// How many bytes cross to another process: the encoded ones and the arrays.
+    pub fn len(&self) -> usize {
+        self.bytes.len() + self.arrays.iter().map(|store| store.bytes().len()).sum::<usize>()
+    }
+
+    /// Whether nothing at all would cross.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl PartialEq for Packet {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+            && self.arrays.len() == other.arrays.len()
+            && self.arrays.iter().zip(&other.arrays).all(|(a, b)| a.bytes() == b.bytes())
+    }
+}
+
+impl fmt::Debug for Packet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Packet({} bytes, {} arrays, {} in all)", self.bytes.len(), self.arrays.len(), self.len())
+    }
+}

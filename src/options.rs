@@ -1,0 +1,134 @@
+//! What is to be measured: sizes, executors and worker counts, from the environment or from arguments.
+
+use std::env;
+use std::fmt;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::executors::{self, Kind, MOST_WORKERS};
+use crate::workload::{Scenario, Size};
+
+/// The size, where it is not the default.
+const SIZE: &str = "PARBENCH_SIZE";
+/// The worker counts, where they are not the scenario's own.
+const WORKERS: &str = "PARBENCH_WORKERS";
+
+/// What a run measures of each scenario.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) size: Size,
+    /// In place of the scenario's own.
+    pub(crate) workers: Option<Vec<usize>>,
+    pub(crate) executors: Vec<&'static Kind>,
+}
+
+/// An executor with a number of workers: what is compared.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Variant {
+    pub(crate) kind: &'static Kind,
+    pub(crate) workers: usize,
+}
+
+impl fmt::Display for Variant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind.name, self.workers)
+    }
+}
+
+impl Options {
+    /// What the environment says; every executor.
+    pub(crate) fn from_env() -> Result<Options> {
+        let read = |name| match env::var(name) {
+            Err(env::VarError::NotPresent) => Ok(None),
+            value => value.map(Some).with_context(|| format!("{name} is not UTF-8")),
+        };
+        let size = read(SIZE)?.map_or(Ok(Size::Default), |size| size.parse()).context(SIZE)?;
+        let workers = read(WORKERS)?.as_deref().map(parse_workers).transpose().context(WORKERS)?;
+        Ok(Options { size, workers, executors: executors::ALL.to_vec() })
+    }
+
+    /// The variants of a scenario, executor by executor, fewest workers first.
+    ///
+    /// Its own worker counts are joined by one, the physical cores and twice as many: a machine with more
+    /// cores than the article's author had is to be used.
+    pub(crate) fn variants(&self, scenario: &Scenario) -> Vec<Variant> {
+        let cores = num_cpus::get_physical();
+        let own = || scenario.workers.iter().copied().chain([1, cores, 2 * cores]).collect();
+        let mut counts: Vec<usize> = self.workers.clone().unwrap_or_else(own);
+        counts.retain(|workers| (1..=MOST_WORKERS).contains(workers));
+        counts.sort_unstable();
+        counts.dedup();
+        let kinds = self.executors.iter().filter(|kind| kind.nests || !scenario.nested);
+        kinds
+            .flat_map(|&kind| {
+                let counts = if kind.single { vec![1] } else { counts.clone() };
+                counts.into_iter().map(move |workers| Variant { kind, workers })
+            })
+            .collect()
+    }
+}
+
+/// Worker counts such as `1,2,4`.
+pub(crate) fn parse_workers(list: &str) -> Result<Vec<usize>> {
+    let counts = list.split(',').map(|count| {
+        let workers = count.trim().parse().ok().filter(|workers| (1..=MOST_WORKERS).contains(workers));
+        workers.with_context(|| {
+            format!("`{count}` is no number of workers from 1 to {MOST_WORKERS}; write them like 1,2,4")
+        })
+    });
+    counts.collect()
+}
+
+/// Executors such as `serial,threads`.
+pub(crate) fn parse_executors(list: &str) -> Result<Vec<&'static Kind>> {
+    let kinds = list.split(',').map(|name| Kind::find(name.trim())).collect::<Result<Vec<_>>>()?;
+    ensure!(!kinds.is_empty(), "no executor is named");
+    Ok(kinds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn worker_counts_are_a_list_of_numbers_in_range() {
+        assert_eq!(parse_workers("1, 2,4").unwrap(), [1, 2, 4]);
+        for list in ["", "0", "1,,2", "two", "-1", "1025", "99999999999999999999"] {
+            let error = parse_workers(list).unwrap_err().to_string();
+            assert!(error.contains("from 1 to 1024"), "{list}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_executor_is_refused_with_the_known_ones() {
+        assert_eq!(parse_executors("serial, rayon").unwrap().len(), 2);
+        let error = parse_executors("serial,fibers").unwrap_err().to_string();
+        assert!(error.contains("`fibers`") && error.contains("threads"), "{error}");
+    }
+
+    #[test]
+    fn variants_have_every_executor_once_for_each_count_that_it_can_have() {
+        struct Nested;
+        impl crate::Workload for Nested {
+            const NAME: &'static str = "nested";
+            const NESTED: bool = true;
+            type Input = ();
+            type Output = ();
+            type Worker = ();
+            fn prepare(_: Size) -> Result<crate::Inputs<()>> {
+                Ok(crate::Inputs::new(vec![()]))
+            }
+            fn run(_: &mut (), _: &()) -> Result<()> {
+                Ok(())
+            }
+            fn check(_: &[()], _: &[()]) -> Result<()> {
+                Ok(())
+            }
+        }
+        let options =
+            Options { size: Size::Smoke, workers: Some(vec![4, 1, 4]), executors: executors::ALL.to_vec() };
+        let variants = options.variants(&Scenario::of::<Nested>());
+        let names: Vec<_> = variants.iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["serial/1", "threads/1", "threads/4", "processes/1", "processes/4"]);
+    }
+}

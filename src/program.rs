@@ -1,0 +1,85 @@
+//! This program as its own helper: re-executed as a worker or a fixture, and the rules that keep that safe.
+
+use std::env;
+use std::ffi::OsString;
+use std::process::{Child, Command, ExitStatus};
+use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+/// The first argument of every mode. An argument, because an environment variable would reach grandchildren.
+pub(crate) const MODE: &str = "parbench";
+
+/// What this process is, once its main has told us.
+static ROLE: OnceLock<Role> = OnceLock::new();
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// The program a person started: its main calls parbench, so a re-execution will too.
+    Main,
+    /// A worker or a fixture.
+    Helper,
+}
+
+/// Notes what this process is. The first word counts.
+pub(crate) fn play(role: Role) {
+    let _ = ROLE.set(role);
+}
+
+/// The mode that this process was started in, and its arguments.
+pub(crate) fn mode() -> Option<(String, Vec<String>)> {
+    let mut arguments = env::args_os().skip(1).map(OsString::into_string).map_while(Result::ok);
+    (arguments.next()? == MODE).then_some(())?;
+    Some((arguments.next().unwrap_or_default(), arguments.collect()))
+}
+
+/// Whether this program can be re-executed as a helper.
+///
+/// # Errors
+/// In a program whose main does not call parbench, which would start itself in a circle; and in a helper,
+/// where a task that starts workers, each running such a task, would be a fork bomb.
+pub(crate) fn ensure_reentrant() -> Result<()> {
+    match ROLE.get() {
+        Some(Role::Main) => Ok(()),
+        Some(Role::Helper) => bail!("a task in a worker process cannot start processes of its own"),
+        None => bail!(
+            "this program cannot be its own worker process: its main has to call parbench::bench::main, or \
+             parbench::bench::enter first of all. Programs with a main of another maker (libtest, doc tests) \
+             cannot: set `harness = false` and write one"
+        ),
+    }
+}
+
+/// The command that starts this program again in a mode.
+pub(crate) fn reenter(mode: &str) -> Result<Command> {
+    let name = env::current_exe().context("cannot find this program's own file")?;
+    let mut command = if cfg!(target_os = "linux") {
+        // The file may have been replaced since: this names the one that runs.
+        let mut command = Command::new("/proc/self/exe");
+        std::os::unix::process::CommandExt::arg0(&mut command, &name);
+        command
+    } else {
+        Command::new(&name)
+    };
+    command.args([MODE, mode]);
+    Ok(command)
+}
+
+/// Waits for a child that is about to end; kills it where it does not within `patience`.
+pub(crate) fn reap(child: &mut Child, patience: Duration) -> Result<ExitStatus> {
+    let deadline = Instant::now() + patience;
+    let mut pause = Duration::from_micros(50);
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if Instant::now() > deadline {
+            child.kill()?;
+            return Ok(child.wait()?);
+        }
+        thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(10));
+    }
+}

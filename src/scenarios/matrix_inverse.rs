@@ -1,0 +1,162 @@
+//! A random matrix, inverted: by a kernel on one thread, and by one that uses all cores by itself.
+//!
+//! Article 004's `np.linalg.inv(np.random.normal(0, 1, (n, n)))` with n = 2000, 16 times: neither threads nor
+//! processes gained much, "because NumPy itself uses multi-threading". The two scenarios take that apart:
+//! `matrix_inverse` has one thread for each task, `matrix_inverse_inner` all cores for each.
+
+use anyhow::{Result, ensure};
+use faer::dyn_stack::{MemBuffer, MemStack};
+use faer::linalg::lu::partial_pivoting::{factor, inverse};
+use faer::{Mat, Par};
+use ndarray::{Array1, ArrayView2};
+use rand::SeedableRng;
+use rand::distr::Distribution;
+use rand::rngs::Xoshiro256PlusPlus;
+use rand_distr::StandardNormal;
+use serde::{Deserialize, Serialize};
+
+use crate::workload::{Inputs, Size, Workload};
+
+const TASKS: u64 = 16;
+const WORKERS: &[usize] = &[1, 2, 3, 4];
+
+/// Largest element of A(A⁻¹v) − v that is taken for rounding. A standard normal matrix of 2,000 rows has a
+/// condition number of about 10^4 and now and then of 10^6: the residual is 10^-9 at worst.
+const TOLERANCE: f64 = 1e-6;
+
+/// The kernel on one thread.
+pub(super) struct MatrixInverse;
+
+/// The kernel on all cores.
+pub(super) struct MatrixInverseInner;
+
+/// Which matrix.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Order {
+    seed: u64,
+    rows: usize,
+}
+
+/// What is left of an inverse that is only computed, as in the article, and not returned.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Probe {
+    /// Sum of all elements of A⁻¹v: tells one matrix from another.
+    sum: f64,
+    /// Largest element of A(A⁻¹v) − v: tells an inverse from anything else.
+    residual: f64,
+}
+
+impl Workload for MatrixInverse {
+    const NAME: &'static str = "matrix_inverse";
+    const WORKERS: &'static [usize] = WORKERS;
+    type Input = Order;
+    type Output = Probe;
+    type Worker = ();
+
+    fn prepare(size: Size) -> Result<Inputs<Order>> {
+        Ok(orders(size))
+    }
+
+    fn run(_: &mut (), order: &Order) -> Result<Probe> {
+        Ok(probe(order, Par::Seq))
+    }
+
+    fn check(orders: &[Order], probes: &[Probe]) -> Result<()> {
+        check(orders, probes)
+    }
+}
+
+impl Workload for MatrixInverseInner {
+    const NAME: &'static str = "matrix_inverse_inner";
+    const WORKERS: &'static [usize] = WORKERS;
+    const NESTED: bool = true;
+    type Input = Order;
+    type Output = Probe;
+    type Worker = ();
+
+    fn prepare(size: Size) -> Result<Inputs<Order>> {
+        Ok(orders(size))
+    }
+
+    fn run(_: &mut (), order: &Order) -> Result<Probe> {
+        Ok(probe(order, Par::rayon(0)))
+    }
+
+    fn check(orders: &[Order], probes: &[Probe]) -> Result<()> {
+        check(orders, probes)
+    }
+}
+
+fn orders(size: Size) -> Inputs<Order> {
+    let rows = size.pick(60, 500, 2_000);
+    Inputs::new((0..TASKS).map(|seed| Order { seed, rows }).collect())
+}
+
+fn check(orders: &[Order], probes: &[Probe]) -> Result<()> {
+    for (Order { seed, .. }, Probe { residual, .. }) in orders.iter().zip(probes) {
+        // Not `residual > TOLERANCE`: that lets NaN through.
+        ensure!(*residual < TOLERANCE, "matrix {seed}: A(A⁻¹v) differs from v by {residual:e}");
+    }
+    let mut sums: Vec<_> = probes.iter().map(|probe| probe.sum.to_bits()).collect();
+    sums.sort_unstable();
+    sums.dedup();
+    ensure!(sums.len() == probes.len(), "two of {} different matrices have the same inverse", probes.len());
+    Ok(())
+}
+
+fn probe(&Order { seed, rows }: &Order, par: Par) -> Probe {
+    // The numbers as ndarray and faer both see them: row by row, so faer's columns are ndarray's rows.
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
+    let numbers: Vec<f64> = StandardNormal.sample_iter(&mut random).take(rows * rows).collect();
+    let inverse = invert(&numbers, rows, par);
+
+    let columns: Vec<f64> = inverse.col_iter().flat_map(|column| column.iter().copied()).collect();
+    let view =
+        |numbers| ArrayView2::from_shape((rows, rows), numbers).expect("there are rows x rows numbers");
+    let vector = Array1::from_iter((0..rows).map(|row| 1.0 + row as f64 / rows as f64));
+    let solved = view(&columns[..]).dot(&vector);
+    let residual = view(&numbers[..]).dot(&solved) - &vector;
+    Probe { sum: solved.sum(), residual: residual.iter().fold(0.0, |most, element| element.abs().max(most)) }
+}
+
+/// The inverse of a matrix given row by row; returned transposed, that is, its columns are the inverse's rows.
+fn invert(numbers: &[f64], rows: usize, par: Par) -> Mat<f64> {
+    // Column-major, so this is the transposed matrix; the inverse of the transposed is the inverse, transposed.
+    let mut lu = Mat::from_fn(rows, rows, |row, column| numbers[column * rows + row]);
+    let (mut forward, mut backward) = (vec![0usize; rows], vec![0usize; rows]);
+    let scratch = factor::lu_in_place_scratch::<usize, f64>(rows, rows, par, Default::default());
+    let mut memory = MemBuffer::new(scratch.or(inverse::inverse_scratch::<usize, f64>(rows, par)));
+    let stack = MemStack::new(&mut memory);
+    let parameters = Default::default();
+    let (_, order) = factor::lu_in_place(lu.as_mut(), &mut forward, &mut backward, par, stack, parameters);
+    let mut inverted = Mat::zeros(rows, rows);
+    // L and U share one matrix; each reads its own triangle.
+    inverse::inverse(inverted.as_mut(), lu.as_ref(), lu.as_ref(), order, par, stack);
+    inverted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_known_matrix_has_its_known_inverse_on_one_thread_and_on_many() {
+        for par in [Par::Seq, Par::rayon(2)] {
+            let inverse = invert(&[2.0, 1.0, 5.0, 3.0], 2, par);
+            let rows: Vec<f64> = inverse.col_iter().flat_map(|column| column.iter().copied()).collect();
+            let expected = [3.0, -1.0, -5.0, 2.0];
+            assert!(rows.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12), "{rows:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_no_number_or_no_inverse_is_refused() {
+        let orders = orders(Size::Smoke).tasks;
+        let mut probes: Vec<_> = orders.iter().map(|order| probe(order, Par::Seq)).collect();
+        check(&orders, &probes).unwrap();
+        for residual in [f64::NAN, 0.5] {
+            probes[3].residual = residual;
+            assert!(format!("{:#}", check(&orders, &probes).unwrap_err()).contains("matrix 3"));
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! The articles' experiments, in lists: a list is a bench program and a family in reports.
+//!
+//! One more scenario is a file here, its `mod` line, and a row in one of the lists.
+
+mod array_transfer;
+mod cpu_loop;
+mod empty_task;
+mod matrix_inverse;
+mod prime_sum;
+mod text_write;
+mod url_download;
+
+use crate::workload::Scenario;
+
+/// Waiting on a network.
+pub static NETWORK: &[Scenario] = &[Scenario::of::<url_download::UrlDownload>()];
+
+/// Reading and writing files.
+pub static FILES: &[Scenario] = &[Scenario::of::<text_write::TextWrite>()];
+
+/// Computing with next to no data.
+pub static COMPUTE: &[Scenario] =
+    &[Scenario::of::<cpu_loop::CpuLoop>(), Scenario::of::<prime_sum::PrimeSum>()];
+
+/// Kernels on matrices, on one thread and on many by themselves.
+pub static MATRIX: &[Scenario] =
+    &[Scenario::of::<matrix_inverse::MatrixInverse>(), Scenario::of::<matrix_inverse::MatrixInverseInner>()];
+
+/// Moving large data into a task and out of it.
+pub static TRANSFER: &[Scenario] = &[Scenario::of::<array_transfer::ArrayTransfer>()];
+
+/// What the executors cost by themselves.
+pub static OVERHEAD: &[Scenario] = &[Scenario::of::<empty_task::EmptyTask>()];
+
+/// Every list with its family's name, which is the name of its bench program.
+pub static FAMILIES: &[(&str, &[Scenario])] = &[
+    ("network", NETWORK),
+    ("files", FILES),
+    ("compute", COMPUTE),
+    ("matrix", MATRIX),
+    ("transfer", TRANSFER),
+    ("overhead", OVERHEAD),
+];

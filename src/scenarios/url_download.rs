@@ -1,0 +1,209 @@
+//! A list of URLs, each downloaded by a task.
+//!
+//! Article 000 downloads 16 URLs: 6.36 s serially, 3.75 s on two threads, 2.02 s on four, processes about the
+//! same. Article 002 does so too and finds that threads are enough for what waits. The fixture serves 16 pages
+//! with the article's mean delay, or a shorter one; `PARBENCH_URLS=FILE` downloads a list of your own, one URL
+//! a line.
+
+use std::hash::{DefaultHasher, Hasher};
+use std::path::Path;
+use std::time::Duration;
+use std::{env, error, fs};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use reqwest::blocking::Client;
+use reqwest::{Url, redirect};
+use rustls::crypto::ring;
+use serde::{Deserialize, Serialize};
+
+use crate::fixtures::http::{Http, Page};
+use crate::workload::{Inputs, Size, Workload};
+
+const TASKS: u64 = 16;
+/// The file with the user's own URLs.
+const URLS: &str = "PARBENCH_URLS";
+/// Longer than any fixture takes, short enough to hear of a dead host.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+pub(super) struct UrlDownload;
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct Source {
+    url: String,
+    /// What must arrive, where we know.
+    expected: Option<Digest>,
+}
+
+/// What arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Digest {
+    bytes: u64,
+    hash: u64,
+}
+
+impl Digest {
+    fn of(body: &[u8]) -> Digest {
+        // The standard library's hasher without a random key: the same in every process of a program.
+        let mut hasher = DefaultHasher::new();
+        hasher.write(body);
+        Digest { bytes: body.len() as u64, hash: hasher.finish() }
+    }
+}
+
+/// A worker's HTTP client, with its connections kept open from batch to batch.
+pub(super) struct Browser(Client);
+
+impl Default for Browser {
+    fn default() -> Self {
+        let builder = Client::builder().timeout(TIMEOUT).connect_timeout(TIMEOUT / 3);
+        let builder = builder.redirect(redirect::Policy::limited(10));
+        // An error only says that another part of the program installed one before.
+        let _ = ring::default_provider().install_default();
+        // Certificates are the system's for real URLs, and none for the fixture: reading them takes time and
+        // memory, and a machine without any must do for it.
+        let own = env::var_os(URLS).is_some();
+        let builder = if own { builder } else { builder.tls_certs_only([]) };
+        Browser(builder.build().expect("the options above are valid on every system"))
+    }
+}
+
+impl Workload for UrlDownload {
+    const NAME: &'static str = "url_download";
+    const WORKERS: &'static [usize] = &[1, 2, 4, 8, 16];
+    type Input = Source;
+    type Output = Digest;
+    type Worker = Browser;
+
+    fn prepare(size: Size) -> Result<Inputs<Source>> {
+        match env::var_os(URLS) {
+            Some(file) => read_urls(Path::new(&file)).map(Inputs::new),
+            None => fixture(size),
+        }
+    }
+
+    fn run(Browser(client): &mut Browser, source: &Source) -> Result<Digest> {
+        let get = || {
+            let response = client.get(&source.url).send()?;
+            let status = response.status();
+            Ok((status, response.bytes()?))
+        };
+        let (status, body) = get().map_err(|error| explain(&source.url, error))?;
+        ensure!(status.is_success(), "{} answered {status}", redact(&source.url));
+        Ok(Digest::of(&body))
+    }
+
+    fn check(sources: &[Source], digests: &[Digest]) -> Result<()> {
+        for (Source { url, expected }, digest) in sources.iter().zip(digests) {
+            if let Some(expected) = expected {
+                ensure!(digest == expected, "{} gave {digest:?}, not {expected:?}", redact(url));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn fixture(size: Size) -> Result<Inputs<Source>> {
+    let server = Http::start()?;
+    let delay = Duration::from_millis(size.pick(1, 20, 360));
+    let bytes = size.pick(1 << 10, 64 << 10, 1 << 20);
+    let source = |seed| {
+        let page = Page { seed, bytes, delay, fault: None };
+        Source { url: server.url(&page), expected: Some(Digest::of(&page.body())) }
+    };
+    Ok(Inputs::new((0..TASKS).map(source).collect()).keep(server))
+}
+
+/// The URLs in a file, one a line; empty lines and those that begin with `#` are passed over.
+fn read_urls(file: &Path) -> Result<Vec<Source>> {
+    let place = file.display();
+    let text = fs::read_to_string(file).with_context(|| format!("cannot read {URLS}={place}"))?;
+    let lines = text.lines().enumerate().map(|(at, line)| (at + 1, line.trim()));
+    let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+    let sources = lines.map(|(number, line)| {
+        let help = || format!("{place}, line {number}: `{}` is no URL of http or https", redact(line));
+        let url = Url::parse(line).with_context(help)?;
+        ensure!(matches!(url.scheme(), "http" | "https"), help());
+        Ok(Source { url: url.into(), expected: None })
+    });
+    let sources = sources.collect::<Result<Vec<_>>>()?;
+    ensure!(!sources.is_empty(), "{URLS}={place} has no URL in it; write one a line");
+    Ok(sources)
+}
+
+/// A URL without what may be secret: user, password, query and fragment.
+fn redact(url: &str) -> String {
+    let (visible, hidden) = match url.find(['?', '#']) {
+        Some(at) => (&url[..at], "?…"),
+        None => (url, ""),
+    };
+    let (scheme, rest) = visible.split_once("://").map_or(("", visible), |(scheme, rest)| (scheme, rest));
+    // Everything before the last @ may be a password, even where the line is no URL at all.
+    let rest = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+    let separator = if scheme.is_empty() { "" } else { "://" };
+    format!("{scheme}{separator}{rest}{hidden}")
+}
+
+/// What went wrong with a download, in words; reqwest's own sentence may hold the whole URL.
+fn explain(url: &str, error: reqwest::Error) -> anyhow::Error {
+    let what = if error.is_timeout() {
+        format!("no answer within {} s", TIMEOUT.as_secs())
+    } else if error.is_connect() {
+        "cannot connect".into()
+    } else if error.is_body() || error.is_decode() {
+        "the answer broke off".into()
+    } else {
+        "no answer".into()
+    };
+    let error = error.without_url();
+    // The innermost source is the system's word, such as "Connection refused".
+    let mut deepest: &dyn error::Error = &error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    anyhow!("{}: {what} ({deepest})", redact(url))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn urls(text: &str) -> Result<Vec<String>> {
+        let mut file = tempfile::NamedTempFile::new()?;
+        file.write_all(text.as_bytes())?;
+        Ok(read_urls(file.path())?.into_iter().map(|source| source.url).collect())
+    }
+
+    #[test]
+    fn a_list_of_urls_has_comments_and_empty_lines() {
+        let list = urls("# mine\n\n  https://example.com/a?b=c \nhttp://example.org\n").unwrap();
+        assert_eq!(list, ["https://example.com/a?b=c", "http://example.org/"]);
+    }
+
+    #[test]
+    fn a_bad_list_is_refused_with_its_place_and_without_its_secrets() {
+        for (text, reason) in [
+            ("", "has no URL in it"),
+            ("# nothing\n", "has no URL in it"),
+            ("http://a.example\nexample.com/page?token=tiger", "line 2: `example.com/page?…` is no URL"),
+            ("ftp://me:tiger@example.com/x", "line 1: `ftp://example.com/x` is no URL"),
+            ("http://me:tiger@exa mple.com", "line 1: `http://exa mple.com` is no URL"),
+        ] {
+            let error = format!("{:#}", urls(text).unwrap_err());
+            assert!(error.contains(reason), "{text}: {error}");
+            assert!(!error.contains("tiger"), "{text}: {error}");
+        }
+        let error = format!("{:#}", read_urls(Path::new("/no/such/list")).err().unwrap());
+        assert!(error.contains("/no/such/list") && error.contains("No such file"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_page_is_a_wrong_answer() {
+        let source = Source { url: "http://h/?t=tiger".into(), expected: Some(Digest::of(b"right")) };
+        UrlDownload::check(&[source], &[Digest::of(b"right")]).unwrap();
+        let source = Source { url: "http://h/?t=tiger".into(), expected: Some(Digest::of(b"right")) };
+        let error = UrlDownload::check(&[source], &[Digest::of(b"wrong")]).unwrap_err();
+        assert!(error.to_string().starts_with("http://h/?… gave"), "{error}");
+    }
+}

@@ -1,0 +1,139 @@
+//! The far side of a process: says hello, opens a scenario by name, runs the tasks it is sent, and ends when
+//! its pool does.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process;
+use std::thread;
+
+use anyhow::{Context, Result};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Signal, getpid, kill_process};
+
+use crate::job::{Cause, Server};
+use crate::message::Packet;
+use crate::program::{self, Role};
+use crate::span::Stamps;
+use crate::usage::Usage;
+use crate::wire::{self, Frame, Hello, Kind, VERSION, WireError};
+use crate::workload::Scenario;
+
+/// Serves until the pool closes the socket, then ends the process.
+pub(crate) fn main(scenarios: &'static [Scenario]) -> ! {
+    program::play(Role::Helper);
+    match serve(scenarios) {
+        Ok(()) => process::exit(0),
+        Err(error) => {
+            eprintln!("parbench worker {}: {error:#}", process::id());
+            process::exit(2)
+        }
+    }
+}
+
+fn serve(scenarios: &'static [Scenario]) -> Result<()> {
+    let mut socket =
+        take_socket().context("stdin is not the socket of a pool; workers are started by one")?;
+    watch(&socket)?;
+    let names = scenarios.iter().map(|scenario| scenario.name.to_string()).collect();
+    let hello = Hello { version: VERSION.into(), scenarios: names };
+    let hello = Frame::new(Kind::Hello, Packet::pack(&hello)?);
+    wire::write(&mut socket, &hello)?;
+
+    let mut from_pool = BufReader::with_capacity(16 << 10, socket.try_clone()?);
+    let mut server: Option<Box<dyn Server>> = None;
+    loop {
+        let Frame { kind, id, packet, .. } = match wire::read(&mut from_pool) {
+            Ok(frame) => frame,
+            Err(WireError::Closed) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let reply = match kind {
+            Kind::Open => {
+                // The old state goes first: two HTTP clients or file locks at once may be one too many.
+                server = None;
+                match open(scenarios, packet) {
+                    Ok(opened) => {
+                        server = Some(opened);
+                        Ok(Frame::new(Kind::Ready, Packet::default()))
+                    }
+                    Err(cause) => Err(cause),
+                }
+            }
+            Kind::Call => match &mut server {
+                Some(server) => {
+                    server.call(packet).map(|(stamps, packet)| Frame { kind: Kind::Done, id, stamps, packet })
+                }
+                None => Err(Cause::Refused { why: "no scenario is open in its worker".into() }),
+            },
+            Kind::Measure => {
+                let usage = Usage::now();
+                Usage::reset_peak();
+                Ok(Frame::new(Kind::Used, Packet::pack(&usage)?))
+            }
+            _ => anyhow::bail!("the pool sent {kind:?}, which no worker understands"),
+        };
+        let reply = match reply {
+            Ok(frame) => frame,
+            Err(cause) => failed(id, &cause)?,
+        };
+        match wire::write(&mut socket, &reply) {
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
+                let cause = Cause::Error { message: error.to_string() };
+                wire::write(&mut socket, &failed(id, &cause)?)?;
+            }
+            written => written?,
+        }
+    }
+}
+
+fn failed(id: u32, cause: &Cause) -> Result<Frame> {
+    Ok(Frame { kind: Kind::Failed, id, stamps: Stamps::default(), packet: Packet::pack(cause)? })
+}
+
+fn open(scenarios: &[Scenario], packet: Packet) -> Result<Box<dyn Server>, Cause> {
+    let find = || Ok::<_, anyhow::Error>(Scenario::find(scenarios, &packet.unpack::<String>()?)?.serve);
+    let mut server = find().map_err(|error| Cause::Refused { why: format!("{error:#}") })?();
+    server.open()?;
+    Ok(server)
+}
+
+/// Takes the socket from stdin and puts /dev/null in its place; output goes where errors go.
+///
+/// A task's own child processes then inherit neither the socket, whose end would go unnoticed, nor the
+/// descriptor of a result.
+fn take_socket() -> Result<UnixStream> {
+    let socket: OwnedFd = rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), 3)?;
+    rustix::net::getpeername(&socket)?;
+    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+    rustix::stdio::dup2_stdout(rustix::stdio::stderr())?;
+    Ok(UnixStream::from(socket))
+}
+
+/// Ends this process at once when the pool's end of the socket is closed, even in the middle of a task.
+///
+/// An idle worker sees the end of file itself. This thread waits for the hang-up only: data on the socket
+/// does not wake it, so it costs nothing. `PR_SET_PDEATHSIG` would fire when the *thread* that started this
+/// process ends, which a pool is free to outlive.
+fn watch(socket: &UnixStream) -> Result<()> {
+    let socket = socket.try_clone()?;
+    let wait = move || {
+        loop {
+            let hang_up = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+            let mut polled = [PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::RDHUP)];
+            let awake = poll(&mut polled, None).is_ok();
+            if awake && polled[0].revents().intersects(hang_up) {
+                // Closed by a pool that is done: the main thread is on its way out by itself and may still
+                // drop the state of its scenario. It is busy otherwise, and nobody wants the answer.
+                thread::sleep(GRACE);
+                let _ = kill_process(getpid(), Signal::KILL);
+            }
+        }
+    };
+    thread::Builder::new().name("watch".into()).spawn(wait)?;
+    Ok(())
+}
+
+/// How long a worker may take to drop its state.
+const GRACE: std::time::Duration = std::time::Duration::from_millis(500);

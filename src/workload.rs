@@ -1,0 +1,207 @@
+//! What is measured: the trait a workload implements, and the scenario, the row it becomes in a list.
+
+use std::any::Any;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::job::{Batch, Job, Seat, Server};
+use crate::message::Message;
+
+/// A task's function, its inputs and the check of its answers. It knows nothing of executors.
+///
+/// ```
+/// use anyhow::{Result, ensure};
+/// use parbench::{Inputs, Size, Workload};
+///
+/// struct Squares;
+///
+/// impl Workload for Squares {
+///     const NAME: &'static str = "squares";
+///     type Input = u64;
+///     type Output = u64;
+///     type Worker = ();
+///
+///     fn prepare(_: Size) -> Result<Inputs<u64>> {
+///         Ok(Inputs::new((1..=100).collect()))
+///     }
+///
+///     fn run(_: &mut (), n: &u64) -> Result<u64> {
+///         Ok(n * n)
+///     }
+///
+///     fn check(_: &[u64], squares: &[u64]) -> Result<()> {
+///         ensure!(squares.iter().sum::<u64>() == 338_350, "the squares do not add up");
+///         Ok(())
+///     }
+/// }
+/// # Squares::check(&[], &(1..=100).map(|n| Squares::run(&mut (), &n).unwrap()).collect::<Vec<_>>()).unwrap();
+/// ```
+pub trait Workload: 'static {
+    /// The Criterion group, the heading in reports, and what a worker process is told. Unique in its list.
+    const NAME: &'static str;
+    /// Worker counts worth measuring, beside one, the physical cores and twice as many.
+    const WORKERS: &'static [usize] = &[1, 2, 4];
+    /// Its tasks use a thread pool of their own. The rayon executor is left out then: a rayon worker that
+    /// waits for an inner pool takes up the next task meanwhile, and both spans are wrong.
+    const NESTED: bool = false;
+
+    /// What a task gets.
+    type Input: Message;
+    /// What a task returns: a small digest, unless moving data is the subject.
+    type Output: Message;
+    /// A worker's own state, made before the clock starts, such as an HTTP client; `()` for none.
+    type Worker: Default + Send;
+
+    /// Makes the inputs, one for each task, in the same order with the same content on every call.
+    ///
+    /// # Errors
+    /// Where a fixture cannot start or an input from outside is not usable.
+    fn prepare(size: Size) -> Result<Inputs<Self::Input>>;
+
+    /// One task: what is measured.
+    ///
+    /// # Errors
+    /// Whatever went wrong, as a sentence; it becomes the task's failure.
+    fn run(worker: &mut Self::Worker, input: &Self::Input) -> Result<Self::Output>;
+
+    /// Whether the answers are right, outside the clock. A fast wrong answer is a failure.
+    ///
+    /// # Errors
+    /// What is wrong with which answer.
+    fn check(inputs: &[Self::Input], outputs: &[Self::Output]) -> Result<()>;
+}
+
+/// A workload's inputs, one for each task, and what must stay alive while they are used.
+pub struct Inputs<I> {
+    /// One for each task.
+    pub tasks: Vec<I>,
+    kept: Vec<Box<dyn Any + Send + Sync>>,
+}
+
+impl<I> Inputs<I> {
+    /// Inputs that need nothing but themselves.
+    pub fn new(tasks: Vec<I>) -> Self {
+        Inputs { tasks, kept: Vec::new() }
+    }
+
+    /// Keeps a server or a folder alive until the last batch over these inputs is done.
+    pub fn keep(mut self, fixture: impl Any + Send + Sync) -> Self {
+        self.kept.push(Box::new(fixture));
+        self
+    }
+}
+
+/// How large a workload's inputs are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// For tests: the whole suite in seconds.
+    Smoke,
+    /// A serial pass of about 50 to 300 ms on a machine with two cores.
+    Default,
+    /// The article's own numbers.
+    Article,
+}
+
+impl Size {
+    /// Of three values, the one for this size.
+    pub fn pick<T>(self, smoke: T, default: T, article: T) -> T {
+        match self {
+            Size::Smoke => smoke,
+            Size::Default => default,
+            Size::Article => article,
+        }
+    }
+}
+
+impl FromStr for Size {
+    type Err = anyhow::Error;
+
+    fn from_str(name: &str) -> Result<Size> {
+        match name {
+            "smoke" => Ok(Size::Smoke),
+            "default" => Ok(Size::Default),
+            "article" => Ok(Size::Article),
+            _ => bail!("`{name}` is no size; use smoke, default or article"),
+        }
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.pick("smoke", "default", "article"))
+    }
+}
+
+/// Makes a job over prepared inputs for one variant with so many workers.
+pub type Jobs = Box<dyn Fn(usize) -> Arc<dyn Job>>;
+
+/// A workload with its types erased: one row in a list.
+///
+/// ```no_run
+/// # use parbench::{Inputs, Scenario, Size, Workload};
+/// # struct Mine;
+/// # impl Workload for Mine {
+/// #     const NAME: &'static str = "mine"; type Input = (); type Output = (); type Worker = ();
+/// #     fn prepare(_: Size) -> anyhow::Result<Inputs<()>> { Ok(Inputs::new(vec![()])) }
+/// #     fn run(_: &mut (), _: &()) -> anyhow::Result<()> { Ok(()) }
+/// #     fn check(_: &[()], _: &[()]) -> anyhow::Result<()> { Ok(()) }
+/// # }
+/// // A list is a `static`: `main(&[Scenario::of::<Mine>()])` would borrow from a temporary.
+/// static MINE: &[Scenario] = &[Scenario::of::<Mine>()];
+///
+/// fn main() {
+///     parbench::bench::main(MINE);
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Scenario {
+    /// See [`Workload::NAME`].
+    pub name: &'static str,
+    /// See [`Workload::WORKERS`].
+    pub workers: &'static [usize],
+    /// See [`Workload::NESTED`].
+    pub nested: bool,
+    prepare: fn(Size) -> Result<Jobs>,
+    pub(crate) serve: fn() -> Box<dyn Server>,
+}
+
+impl Scenario {
+    /// The row of a workload.
+    pub const fn of<W: Workload>() -> Scenario {
+        Scenario {
+            name: W::NAME,
+            workers: W::WORKERS,
+            nested: W::NESTED,
+            prepare: prepare::<W>,
+            serve: || Box::new(Seat::<W>::default()),
+        }
+    }
+
+    /// Makes the inputs, once for all variants, and starts the fixtures that they need.
+    ///
+    /// # Errors
+    /// Where the workload's `prepare` fails, or makes no task.
+    pub fn prepare(&self, size: Size) -> Result<Jobs> {
+        (self.prepare)(size).with_context(|| format!("cannot prepare `{}`", self.name))
+    }
+
+    /// The scenario of that name in a list.
+    ///
+    /// # Errors
+    /// Where there is none: the sentence names those that there are.
+    pub fn find<'a>(scenarios: &'a [Scenario], name: &str) -> Result<&'a Scenario> {
+        scenarios.iter().find(|scenario| scenario.name == name).with_context(|| {
+            let names: Vec<_> = scenarios.iter().map(|scenario| scenario.name).collect();
+            format!("there is no scenario `{name}` in this program; it has {}", names.join(", "))
+        })
+    }
+}
+
+fn prepare<W: Workload>(size: Size) -> Result<Jobs> {
+    let inputs = Arc::new(W::prepare(size)?);
+    ensure!(!inputs.tasks.is_empty(), "its `prepare` made no input, so there is no task to run");
+    Ok(Box::new(move |workers| Arc::new(Batch::<W>::new(Arc::clone(&inputs), workers))))
+}
