@@ -17,7 +17,7 @@ pub struct Usage {
     pub system_ns: u64,
     /// Time that runnable threads waited for a CPU, ns: large where the machine was busy with other work.
     pub queued_ns: u64,
-    /// Peak of resident memory since [`Usage::reset_peak`], bytes; over several processes the sum of their
+    /// Peak of resident memory since the last [`Usage::take`], bytes; over several processes the sum of their
     /// peaks, so shared pages count once for each.
     pub peak_bytes: u64,
     /// Context switches because a thread waited.
@@ -52,10 +52,12 @@ impl Usage {
         }
     }
 
-    /// Forgets the peak of resident memory of this process: it never falls by itself.
-    pub fn reset_peak() {
+    /// The same, and begins a new peak of memory, which never falls by itself.
+    pub fn take() -> Usage {
+        let usage = Usage::now();
         // Not on every system, and not in every sandbox: the peak is that of the whole run there.
         let _ = fs::write("/proc/self/clear_refs", "5");
+        usage
     }
 }
 

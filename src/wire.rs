@@ -4,8 +4,8 @@
 //! ```text
 //! header (32 bytes), a u64 length for each array, payload (postcard), the bytes of each array
 //!
-//! | magic | length | kind | 0  | arrays | id, 0     | started | stopped |
-//! | u32   | u32    | u8   | u8 | u16    | u32, u32  | u64     | u64     |
+//! | magic | length | kind | 0  | arrays | id  | started | stopped |
+//! | u32   | u32    | u8   | u8 | u16    | u32 | u64     | u64     |
 //! ```
 //! All numbers are little-endian: both ends are the same program on the same machine, so this only makes
 //! dumps readable.
@@ -34,7 +34,7 @@ pub enum Kind {
     Done = 5,
     /// Worker to pool: task `id`, or opening, failed; the cause.
     Failed = 6,
-    /// Pool to worker: say what you have used so far; `id` 1 forgets the peak of memory first.
+    /// Pool to worker: say what you have used so far, and begin a new peak of memory.
     Measure = 7,
     /// Worker to pool: a [`crate::Usage`].
     Used = 8,
@@ -114,6 +114,8 @@ pub const HEADER_BYTES: usize = 32;
 pub const MOST_PAYLOAD_BYTES: usize = 1 << 30;
 /// Most bytes of all arrays of one frame: 64 GiB.
 pub const MOST_ARRAY_BYTES: u64 = 1 << 36;
+/// Up to here a frame is small: most are.
+const SMALL_BYTES: usize = 256;
 const MAGIC: u32 = u32::from_le_bytes(*b"pbf1");
 
 /// Writes a frame. Arrays go from where they lie: nothing is copied before the kernel does.
@@ -134,17 +136,25 @@ pub fn write(to: &mut impl Write, frame: &Frame) -> io::Result<()> {
         return too_large(format!("{} arrays are too many or too large for one message", arrays.len()));
     }
 
-    let mut head = Vec::with_capacity(HEADER_BYTES + 8 * lengths.len());
-    head.extend(MAGIC.to_le_bytes());
-    head.extend((bytes.len() as u32).to_le_bytes());
-    head.extend([frame.kind as u8, 0]);
-    head.extend((arrays.len() as u16).to_le_bytes());
-    head.extend(frame.id.to_le_bytes());
-    head.extend([0; 4]);
-    head.extend(frame.stamps.started.to_le_bytes());
-    head.extend(frame.stamps.stopped.to_le_bytes());
-    head.extend(lengths.iter().flat_map(|length| length.to_le_bytes()));
+    let mut header = [0; HEADER_BYTES];
+    header[..4].copy_from_slice(&MAGIC.to_le_bytes());
+    header[4..8].copy_from_slice(&(bytes.len() as u32).to_le_bytes());
+    header[8] = frame.kind as u8;
+    header[10..12].copy_from_slice(&(arrays.len() as u16).to_le_bytes());
+    header[12..16].copy_from_slice(&frame.id.to_le_bytes());
+    header[16..24].copy_from_slice(&frame.stamps.started.to_le_bytes());
+    header[24..].copy_from_slice(&frame.stamps.stopped.to_le_bytes());
 
+    // A small frame in one piece: gathering it in the kernel would cost more than the copy.
+    let mut piece = [0; SMALL_BYTES];
+    if arrays.is_empty() && HEADER_BYTES + bytes.len() <= SMALL_BYTES {
+        let whole = &mut piece[..HEADER_BYTES + bytes.len()];
+        whole[..HEADER_BYTES].copy_from_slice(&header);
+        whole[HEADER_BYTES..].copy_from_slice(bytes);
+        return to.write_all(whole);
+    }
+
+    let head: Vec<u8> = header.into_iter().chain(lengths.into_iter().flat_map(u64::to_le_bytes)).collect();
     let mut slices = vec![IoSlice::new(&head), IoSlice::new(bytes)];
     slices.extend(arrays.iter().map(|array| IoSlice::new(array.bytes())));
     let mut slices = &mut slices[..];
@@ -215,7 +225,14 @@ fn read_header(from: &mut impl Read, header: &mut [u8]) -> Result<(), WireError>
     Ok(())
 }
 
+/// Up to here memory is taken without asking whether there is any.
+const KNOWN_GOOD_BYTES: usize = 64 << 10;
+
 fn read_bytes(from: &mut impl Read, length: usize) -> Result<Vec<u8>, WireError> {
+    if length <= KNOWN_GOOD_BYTES {
+        let mut bytes = vec![0; length];
+        return from.read_exact(&mut bytes).map(|()| bytes).map_err(WireError::Broken);
+    }
     let mut bytes = Vec::new();
     // `read_to_end` fills the reserved memory without zeroing it first.
     bytes.try_reserve_exact(length).map_err(|error| WireError::Broken(io::Error::other(error)))?;

@@ -67,11 +67,7 @@ fn serve(scenarios: &'static [Scenario]) -> Result<()> {
                 }
                 None => Err(Cause::Refused { why: "no scenario is open in its worker".into() }),
             },
-            Kind::Measure => {
-                let usage = Usage::now();
-                Usage::reset_peak();
-                Ok(Frame::new(Kind::Used, Packet::pack(&usage)?))
-            }
+            Kind::Measure => Ok(Frame::new(Kind::Used, Packet::pack(&Usage::take())?)),
             _ => anyhow::bail!("the pool sent {kind:?}, which no worker understands"),
         };
         let reply = match reply {

@@ -9,7 +9,6 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use super::{Executor, Kind, Outcome, measure, open};
 use crate::job::Job;
 use crate::span::TaskSpan;
-use crate::usage::Usage;
 
 pub(super) const KIND: Kind = Kind {
     name: "rayon",
@@ -36,7 +35,7 @@ impl Executor for Rayon {
             let worker = rayon::current_thread_index().expect("the pool runs this on its own threads");
             (task, job.run(worker, task).map(|stamps| TaskSpan::here(task, worker, began, stamps)))
         };
-        Ok(measure(&**job, Usage::now, |began| {
+        Ok(measure(&**job, |began| {
             // A task is the smallest piece: rayon may not bundle a few of them.
             let tasks = (0..job.tasks()).into_par_iter().with_max_len(1);
             self.pool.install(|| tasks.map(|task| one(began, task)).collect())

@@ -7,7 +7,6 @@ use anyhow::Result;
 use super::{Executor, Kind, Outcome, measure, open};
 use crate::job::Job;
 use crate::span::TaskSpan;
-use crate::usage::Usage;
 
 pub(super) const KIND: Kind = Kind {
     name: "serial",
@@ -23,6 +22,6 @@ impl Executor for Serial {
     fn execute(&mut self, job: &Arc<dyn Job>) -> Result<Outcome> {
         open(&**job, 1)?;
         let one = |began, task| (task, job.run(0, task).map(|stamps| TaskSpan::here(task, 0, began, stamps)));
-        Ok(measure(&**job, Usage::now, |began| (0..job.tasks()).map(|task| one(began, task)).collect()))
+        Ok(measure(&**job, |began| (0..job.tasks()).map(|task| one(began, task)).collect()))
     }
 }

@@ -10,7 +10,6 @@ use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 use super::{Entry, Executor, Kind, Outcome, measure, open};
 use crate::job::Job;
 use crate::span::TaskSpan;
-use crate::usage::Usage;
 
 pub(super) const KIND: Kind = Kind {
     name: "threads",
@@ -73,7 +72,7 @@ impl Executor for Threads {
         open(&**job, self.workers.len())?;
         let (finished, last) = bounded(1);
         let errands = self.errands.as_ref().expect("they are dropped with the pool only");
-        Ok(measure(&**job, Usage::now, |began| {
+        Ok(measure(&**job, |began| {
             let batch = Arc::new(Running {
                 job: Arc::clone(job),
                 began,

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Arg, ArgAction, Command, value_parser};
 
 use self::copies::Copies;
-use crate::executors::{Executor, Outcome};
+use crate::executors::Executor;
 use crate::fixtures::text::splitmix;
 use crate::job::Job;
 use crate::options::{Options, Variant, parse_executors, parse_workers};
@@ -205,12 +205,12 @@ impl Running {
                 (record.tasks, record.wall_ns) = (tasks, wall.as_nanos() as u64);
             }
             What::Executor(executor, job) => {
+                let before = executor.usage();
                 let outcome = executor.execute(job).with_context(what)?;
+                record.usage = Some(executor.usage() - before);
                 let spans = outcome.spans().with_context(what)?;
                 job.check().with_context(what)?;
-                let Outcome { wall, usage, .. } = outcome;
-                (record.tasks, record.wall_ns) = (spans.len(), wall.as_nanos() as u64);
-                record.usage = Some(usage);
+                (record.tasks, record.wall_ns) = (spans.len(), outcome.wall.as_nanos() as u64);
                 let run = |percent| percentile(percent, spans.iter().map(|span| span.run_ns()));
                 let wait = |percent| percentile(percent, spans.iter().map(|span| span.wait_ns()));
                 (record.task_p50_ns, record.task_p99_ns) = (run(50), run(99));

@@ -82,8 +82,9 @@ impl Member {
     /// Has the worker make its state for a scenario, if it has not yet.
     pub(super) fn open(&mut self, workload: &'static str) -> Result<()> {
         if self.opened == Some(workload) {
-            // It may have been killed since.
-            return self.usage().map(drop);
+            // It may have been killed since the last batch.
+            let status = self.child.try_wait()?;
+            return status.map_or(Ok(()), |status| Err(anyhow!("it ended ({status})")));
         }
         self.send(Frame::new(Kind::Open, Packet::pack(&workload.to_string())?))?;
         self.expect(Kind::Ready, OPEN)

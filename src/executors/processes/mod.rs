@@ -13,8 +13,8 @@
 mod member;
 mod pace;
 
-use std::collections::VecDeque;
 use std::iter;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Result, ensure};
@@ -78,33 +78,44 @@ impl Processes {
             Ok(())
         })
     }
-
-    fn usage(&self) -> Usage {
-        let workers = self.members.iter().filter_map(|place| lock(place).as_mut()?.usage().ok());
-        workers.fold(Usage::now(), |sum, usage| sum + usage)
-    }
 }
 
 impl Executor for Processes {
     fn execute(&mut self, job: &Arc<dyn Job>) -> Result<Outcome> {
         ensure!(u32::try_from(job.tasks()).is_ok(), "{} tasks are too many for one batch", job.tasks());
         self.prepare(job.workload())?;
-        Ok(measure(
-            &**job,
-            || self.usage(),
-            |began| {
-                let queue = Mutex::new((0..job.tasks()).collect());
-                let batch = Batch { job: &**job, began, queue: &queue, workers: self.members.len() };
-                match &self.senders {
-                    None => batch.serve(0, &mut lock(&self.members[0])),
-                    Some(senders) => senders
-                        .broadcast(|sender| {
-                            batch.serve(sender.index(), &mut lock(&self.members[sender.index()]))
-                        })
-                        .concat(),
-                }
-            },
-        ))
+        let queue = Mutex::new(Queue { fresh: 0..job.tasks(), returned: Vec::new() });
+        Ok(measure(&**job, |began| {
+            let batch = Batch { job: &**job, began, queue: &queue, workers: self.members.len() };
+            match &self.senders {
+                None => batch.serve(0, &mut lock(&self.members[0])),
+                Some(senders) => senders
+                    .broadcast(|sender| batch.serve(sender.index(), &mut lock(&self.members[sender.index()])))
+                    .concat(),
+            }
+        }))
+    }
+
+    fn usage(&mut self) -> Usage {
+        let workers = self.members_mut().filter_map(|place| place.as_mut()?.usage().ok());
+        workers.fold(Usage::take(), |sum, usage| sum + usage)
+    }
+}
+
+/// Tasks that nobody has yet.
+struct Queue {
+    fresh: Range<usize>,
+    /// Sent ahead to a worker that died before it began them.
+    returned: Vec<usize>,
+}
+
+impl Queue {
+    fn len(&self) -> usize {
+        self.fresh.len() + self.returned.len()
+    }
+
+    fn pop(&mut self) -> Option<usize> {
+        self.returned.pop().or_else(|| self.fresh.next())
     }
 }
 
@@ -113,7 +124,7 @@ impl Executor for Processes {
 struct Batch<'a> {
     job: &'a dyn Job,
     began: u64,
-    queue: &'a Mutex<VecDeque<usize>>,
+    queue: &'a Mutex<Queue>,
     workers: usize,
 }
 
@@ -130,8 +141,8 @@ impl Batch<'_> {
                 entries.push((begun, Err(Cause::Died { status })));
             }
             let mut queue = lock(self.queue);
-            ahead.into_iter().rev().for_each(|task| queue.push_front(task));
-            if queue.is_empty() {
+            queue.returned.extend(ahead);
+            if queue.len() == 0 {
                 break;
             }
             drop(queue);
@@ -167,7 +178,7 @@ impl Batch<'_> {
         let mut queue = lock(self.queue);
         // Nobody hoards: towards the end each takes no more than its share ahead.
         let share = queue.len().div_ceil(self.workers);
-        if member.has_room(share) { queue.pop_front() } else { None }
+        if member.has_room(share) { queue.pop() } else { None }
     }
 }
 
