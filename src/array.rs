@@ -137,6 +137,22 @@ pub(crate) fn supply<R>(arrays: Vec<Arc<Store>>, decode: impl FnOnce() -> R) -> 
     result
 }
 
+thread_local! {
+    /// Why the last array on this thread was refused.
+    static REFUSAL: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Keeps the reason: the encoding reports that something was wrong, and not what.
+fn refuse<E: de::Error>(reason: String) -> E {
+    REFUSAL.set(Some(reason.clone()));
+    E::custom(reason)
+}
+
+/// Why an array in the message that could not be unpacked was refused, if that was it.
+pub(crate) fn refusal() -> Option<String> {
+    REFUSAL.take()
+}
+
 const OUTSIDE: &str =
     "an Array travels only as part of a task's input or output; copy it into a Vec for any other format";
 
@@ -155,12 +171,13 @@ impl<'de, T: Element> Deserialize<'de> for Array<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let place = u32::deserialize(deserializer)? as usize;
         let store = UNPACKING.with_borrow(|arrays| match arrays {
-            None => Err(de::Error::custom(OUTSIDE)),
-            Some(arrays) => arrays.get(place).cloned().ok_or_else(|| {
-                de::Error::custom(format_args!("array {place} did not come with its message"))
-            }),
+            None => Err(refuse(OUTSIDE.into())),
+            Some(arrays) => {
+                let missing = || refuse(format!("array {place} did not come with its message"));
+                arrays.get(place).cloned().ok_or_else(missing)
+            }
         })?;
-        fits::<T>(store.bytes()).map_err(de::Error::custom)?;
+        fits::<T>(store.bytes()).map_err(|error| refuse(error.to_string()))?;
         Ok(Array { store, element: PhantomData })
     }
 }

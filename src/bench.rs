@@ -17,7 +17,7 @@ use anyhow::{Context, Result, bail};
 use criterion::{BenchmarkId, Criterion};
 use serde::{Deserialize, Serialize};
 
-use crate::executors::{self, Executor};
+use crate::executors::{self, Executor, Means};
 use crate::fixtures;
 use crate::job::Job;
 use crate::options::{Options, Variant};
@@ -167,7 +167,7 @@ fn warm_up(
         *jobs = Some(scenario.prepare(options.size)?);
     }
     let job = jobs.as_ref().context("they were made just now")?(variant.workers);
-    let executor = variant.kind.start(variant.workers)?;
+    let executor = variant.kind.start(&Means::workers(variant.workers))?;
     let warm = warm.insert(Warm { executor, job });
     warm.run(1)?;
     warm.job.check()

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -37,6 +37,7 @@ impl Packet {
     pub fn unpack<M: Message>(self) -> Result<M> {
         let Packet { bytes, arrays } = self;
         array::supply(arrays, || postcard::from_bytes(&bytes))
+            .map_err(|error| array::refusal().map_or_else(|| anyhow!(error), |reason| anyhow!(reason)))
             .with_context(|| format!("cannot unpack a message of {} bytes", bytes.len()))
     }
 

@@ -83,3 +83,20 @@ pub(crate) fn reap(child: &mut Child, patience: Duration) -> Result<ExitStatus> 
         pause = (pause * 2).min(Duration::from_millis(10));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::executors::{Kind, Means};
+    use crate::fixtures::folder::Folder;
+
+    /// This test program's main is libtest's: started again it would run these tests, in a circle.
+    #[test]
+    fn a_program_whose_main_is_not_ours_is_refused_with_advice() {
+        let pool = Kind::find("processes").unwrap().start(&Means::workers(1)).err().unwrap();
+        let fixture = Folder::new().err().unwrap();
+        for error in [pool, fixture] {
+            let error = format!("{error:#}");
+            assert!(error.contains("has to call parbench::bench::main"), "{error}");
+        }
+    }
+}

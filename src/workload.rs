@@ -156,7 +156,7 @@ pub type Jobs = Box<dyn Fn(usize) -> Arc<dyn Job>>;
 ///     parbench::bench::main(MINE);
 /// }
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Scenario {
     /// See [`Workload::NAME`].
     pub name: &'static str,

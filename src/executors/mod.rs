@@ -32,18 +32,36 @@ pub struct Kind {
     pub single: bool,
     /// It can run workloads that are [`crate::Workload::NESTED`].
     pub nests: bool,
-    start: fn(workers: usize) -> Result<Box<dyn Executor>>,
+    start: fn(&Means) -> Result<Box<dyn Executor>>,
+}
+
+/// What an executor is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Means {
+    /// How many workers.
+    pub workers: usize,
+    /// Most tasks that a worker process is sent at once, the one it runs included; `None` for as many as keep
+    /// it busy. Executors without a way to go pay no heed.
+    pub in_flight: Option<usize>,
+}
+
+impl Means {
+    /// So many workers, and otherwise what suits.
+    pub fn workers(workers: usize) -> Means {
+        Means { workers, in_flight: None }
+    }
 }
 
 impl Kind {
-    /// Starts the executor with so many workers; dropping it ends them all.
+    /// Starts the executor; dropping it ends its workers.
     ///
     /// # Errors
     /// Where the number of workers is none that this executor can have, or a worker does not start.
-    pub fn start(&self, workers: usize) -> Result<Box<dyn Executor>> {
+    pub fn start(&self, means: &Means) -> Result<Box<dyn Executor>> {
+        let Means { workers, .. } = *means;
         let most = if self.single { 1 } else { MOST_WORKERS };
         ensure!((1..=most).contains(&workers), "{} can have 1 to {most} workers, not {workers}", self.name);
-        (self.start)(workers).with_context(|| format!("cannot start {}/{workers}", self.name))
+        (self.start)(means).with_context(|| format!("cannot start {}/{workers}", self.name))
     }
 
     /// The executor of that name.

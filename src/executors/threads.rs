@@ -16,7 +16,7 @@ pub(super) const KIND: Kind = Kind {
     about: "threads fed by a channel",
     single: false,
     nests: true,
-    start: |workers| Ok(Box::new(Threads::start(workers)?)),
+    start: |means| Ok(Box::new(Threads::start(means.workers)?)),
 };
 
 struct Threads {

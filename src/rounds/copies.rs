@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::executors::Kind;
+use crate::executors::{Kind, Means};
 use crate::program;
 use crate::workload::{Scenario, Size};
 
@@ -83,7 +83,7 @@ pub(crate) fn main(
     let [name, size] = arguments else { bail!("say which scenario, and its size") };
     let jobs = Scenario::find(scenarios, name)?.prepare(size.parse()?)?;
     let job = jobs(1);
-    let mut serial = Kind::find("serial")?.start(1)?;
+    let mut serial = Kind::find("serial")?.start(&Means::workers(1))?;
     for line in std::io::stdin().lines() {
         line?;
         let outcome = serial.execute(&job)?;

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Arg, ArgAction, Command, value_parser};
 
 use self::copies::Copies;
-use crate::executors::Executor;
+use crate::executors::{Executor, Means};
 use crate::fixtures::text::splitmix;
 use crate::job::Job;
 use crate::options::{Options, Variant, parse_executors, parse_workers};
@@ -167,7 +167,7 @@ enum What {
 impl Running {
     fn start(Variant { kind, workers }: Variant, jobs: &Jobs) -> Result<Running> {
         let begin = Instant::now();
-        let executor = kind.start(workers)?;
+        let executor = kind.start(&Means::workers(workers))?;
         let start = begin.elapsed();
         Ok(Running { name: kind.name, workers, start, what: What::Executor(executor, jobs(workers)) })
     }

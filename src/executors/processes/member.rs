@@ -100,9 +100,9 @@ impl Member {
         self.expect(Kind::Used, OPEN)?.packet.unpack()
     }
 
-    /// Whether another task may be sent, when `share` more are this worker's share.
-    pub(super) fn has_room(&self, share: usize) -> bool {
-        self.ahead.len() < self.pace.window(share)
+    /// Whether another task may be sent, when `share` more are this worker's share and `most` may be out.
+    pub(super) fn has_room(&self, most: usize, share: usize) -> bool {
+        self.ahead.len() < self.pace.window(share).min(most)
     }
 
     /// Whether every task that was sent has been answered.

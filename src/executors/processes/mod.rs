@@ -21,7 +21,7 @@ use anyhow::{Result, ensure};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use self::member::{Gone, Member};
-use super::{Entry, Executor, Kind, Outcome, measure};
+use super::{Entry, Executor, Kind, Means, Outcome, measure};
 use crate::job::{Cause, Job};
 use crate::program;
 use crate::span::{TaskSpan, now};
@@ -32,7 +32,7 @@ pub(super) const KIND: Kind = Kind {
     about: "worker processes: this program re-executed, behind a Unix socket",
     single: false,
     nests: true,
-    start: |workers| Ok(Box::new(Processes::start(workers)?)),
+    start: |means| Ok(Box::new(Processes::start(means)?)),
 };
 
 struct Processes {
@@ -41,10 +41,12 @@ struct Processes {
     /// A warm thread for each worker, so that as many copy large arrays. With one worker the caller does it
     /// itself: a hand-over would cost as much as the task.
     senders: Option<ThreadPool>,
+    /// Most tasks that a worker is sent at once.
+    in_flight: usize,
 }
 
 impl Processes {
-    fn start(workers: usize) -> Result<Processes> {
+    fn start(&Means { workers, in_flight }: &Means) -> Result<Processes> {
         program::ensure_reentrant()?;
         let senders = match workers {
             1 => None,
@@ -57,8 +59,11 @@ impl Processes {
         };
         // All are started before the first hello is awaited.
         let members = iter::repeat_with(Member::spawn).take(workers).collect::<Result<Vec<_>>>()?;
-        let mut pool =
-            Processes { members: members.into_iter().map(|m| Mutex::new(Some(m))).collect(), senders };
+        let mut pool = Processes {
+            members: members.into_iter().map(|m| Mutex::new(Some(m))).collect(),
+            senders,
+            in_flight: in_flight.unwrap_or(usize::MAX),
+        };
         pool.members_mut().flatten().try_for_each(Member::greet)?;
         Ok(pool)
     }
@@ -86,7 +91,13 @@ impl Executor for Processes {
         self.prepare(job.workload())?;
         let queue = Mutex::new(Queue { fresh: 0..job.tasks(), returned: Vec::new() });
         Ok(measure(&**job, |began| {
-            let batch = Batch { job: &**job, began, queue: &queue, workers: self.members.len() };
+            let batch = Batch {
+                job: &**job,
+                began,
+                queue: &queue,
+                workers: self.members.len(),
+                in_flight: self.in_flight,
+            };
             match &self.senders {
                 None => batch.serve(0, &mut lock(&self.members[0])),
                 Some(senders) => senders
@@ -126,6 +137,7 @@ struct Batch<'a> {
     began: u64,
     queue: &'a Mutex<Queue>,
     workers: usize,
+    in_flight: usize,
 }
 
 impl Batch<'_> {
@@ -178,7 +190,7 @@ impl Batch<'_> {
         let mut queue = lock(self.queue);
         // Nobody hoards: towards the end each takes no more than its share ahead.
         let share = queue.len().div_ceil(self.workers);
-        if member.has_room(share) { queue.pop() } else { None }
+        if member.has_room(self.in_flight, share) { queue.pop() } else { None }
     }
 }
 

@@ -1,0 +1,196 @@
+//! The fixtures as a workload meets them: each page and each fault of the HTTP server, and their end.
+
+mod common;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::process::{self, Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use common::{children, eventually, state, trial};
+use libtest_mimic::Arguments;
+use parbench::fixtures::folder::Folder;
+use parbench::fixtures::http::{Fault, Http, Page};
+use parbench::scenarios::NETWORK;
+use reqwest::blocking::{Client, Response};
+
+fn main() -> ExitCode {
+    parbench::bench::enter(NETWORK);
+    if std::env::args().nth(1).as_deref() == Some("hold fixtures") {
+        return hold_fixtures();
+    }
+    let trials = vec![
+        trial("a page arrives as it is", page),
+        trial("404 and 500 arrive as such", statuses),
+        trial("a reset is an error at once", || fails(Fault::Reset, |error| error.is_request())),
+        trial("a truncated body is an error", || {
+            fails(Fault::Truncated, |error| error.is_decode() || error.is_body())
+        }),
+        trial("a server that hangs runs into the client's limit", || {
+            fails(Fault::Hang, |error| error.is_timeout())
+        }),
+        trial("a body that trickles arrives whole", trickle),
+        trial("a dead server refuses connections", dead),
+        trial("a folder is there, and gone afterwards", folder),
+        trial("fixtures end when their owner is killed", || owner_ends("-KILL")),
+        trial("fixtures end when their owner is interrupted", || owner_ends("-INT")),
+        trial("an unknown fixture is refused with the known ones", unknown),
+        trial("a list of your own URLs is downloaded", || own_urls(None)),
+        trial("a page that is missing is one clear error", || own_urls(Some(Fault::NotFound))),
+        trial("a connection that is reset is one clear error", || own_urls(Some(Fault::Reset))),
+        trial("a host that is dead is one clear error", own_dead_url),
+        trial("a server that speaks no TLS is one clear error", own_bad_tls),
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+fn page_with(fault: Option<Fault>) -> Page {
+    Page { seed: 5, bytes: 100_000, delay: Duration::from_millis(1), fault }
+}
+
+fn get(server: &Http, page: &Page) -> reqwest::Result<Response> {
+    // Long enough for a slow machine; only a hang takes it all.
+    let client = Client::builder().timeout(Duration::from_secs(2)).tls_certs_only([]).build()?;
+    client.get(server.url(page)).send()
+}
+
+/// The client needs a TLS provider, as every program with rustls does, even for plain HTTP.
+fn server() -> Result<Http> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Http::start()
+}
+
+fn page() -> Result<()> {
+    let page = page_with(None);
+    let response = get(&server()?, &page)?;
+    ensure!(response.status() == 200 && response.bytes()? == page.body(), "another page came");
+    Ok(())
+}
+
+fn statuses() -> Result<()> {
+    let server = server()?;
+    for (fault, status) in [(Fault::NotFound, 404), (Fault::ServerError, 500)] {
+        let response = get(&server, &page_with(Some(fault)))?;
+        ensure!(response.status() == status, "{} in place of {status}", response.status());
+    }
+    Ok(())
+}
+
+fn fails(fault: Fault, is_expected: fn(&reqwest::Error) -> bool) -> Result<()> {
+    let server = server()?;
+    let result = get(&server, &page_with(Some(fault))).and_then(Response::bytes);
+    let error = result.err().with_context(|| format!("{fault:?} gave a page"))?;
+    ensure!(is_expected(&error), "{fault:?} gave {error:?}");
+    Ok(())
+}
+
+fn trickle() -> Result<()> {
+    let page = page_with(Some(Fault::Trickle));
+    ensure!(get(&server()?, &page)?.bytes()? == page.body(), "another page came");
+    Ok(())
+}
+
+fn dead() -> Result<()> {
+    let server = server()?;
+    let url = server.url(&page_with(None));
+    drop(server);
+    let error = reqwest::blocking::Client::builder().tls_certs_only([]).build()?.get(url).send().err();
+    ensure!(error.as_ref().is_some_and(reqwest::Error::is_connect), "{error:?}");
+    Ok(())
+}
+
+fn folder() -> Result<()> {
+    let folder = Folder::new()?;
+    let path = folder.path().to_path_buf();
+    fs::create_dir(path.join("inner"))?;
+    fs::write(path.join("inner/file"), "x")?;
+    drop(folder);
+    ensure!(!path.exists(), "{} is still there", path.display());
+    Ok(())
+}
+
+/// The main of a program that is ended while it has fixtures.
+fn hold_fixtures() -> ExitCode {
+    let held = Folder::new().and_then(|folder| Ok((server()?, folder)));
+    if let Ok((_, folder)) = &held {
+        println!("{}", folder.path().display());
+        let _ = std::io::stdin().read_line(&mut String::new());
+    }
+    ExitCode::FAILURE
+}
+
+fn owner_ends(signal: &str) -> Result<()> {
+    let mut owner = Command::new(std::env::current_exe()?)
+        .arg("hold fixtures")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut path = String::new();
+    BufReader::new(owner.stdout.take().context("it has no stdout")?).read_line(&mut path)?;
+    let fixtures = children(owner.id())?;
+    let killed = Command::new("kill").args([signal, &owner.id().to_string()]).status()?;
+    owner.wait()?;
+    ensure!(killed.success() && fixtures.len() == 2 && !path.trim().is_empty(), "{fixtures:?} {path}");
+    eventually("no fixture outlives it", || fixtures.iter().all(|fixture| state(*fixture).is_none()))?;
+    eventually("the folder is gone", || fs::exists(path.trim()).is_ok_and(|there| !there))
+}
+
+fn unknown() -> Result<()> {
+    let output = Command::new(std::env::current_exe()?).args(["parbench", "fixture", "ftp"]).output()?;
+    let error = String::from_utf8_lossy(&output.stderr);
+    let clear = error.contains("there is no fixture `ftp`; there are http, folder");
+    ensure!(output.status.code() == Some(2) && clear, "{error}");
+    Ok(())
+}
+
+/// One round of url_download over a list of the user's own, in a process of its own: it reads the
+/// environment.
+fn download(urls: &str) -> Result<process::Output> {
+    let folder = Folder::new()?;
+    let list = folder.path().join("urls.txt");
+    fs::write(&list, urls)?;
+    let arguments = ["parbench", "rounds", "url_download", "--rounds", "1", "--workers", "2"];
+    let mut command = Command::new(std::env::current_exe()?);
+    Ok(command.args(arguments).env("PARBENCH_URLS", list).stdin(Stdio::null()).output()?)
+}
+
+fn own_urls(fault: Option<Fault>) -> Result<()> {
+    let server = server()?;
+    let (good, bad) = (server.url(&page_with(None)), server.url(&page_with(fault)));
+    let output = download(&format!("# two pages\n{good}\n\n{bad}\n"))?;
+    let (results, error) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
+    if fault.is_none() {
+        ensure!(output.status.success() && results.contains("url_download"), "{error}");
+    } else {
+        ensure!(output.status.code() == Some(2) && error.lines().count() == 1, "{error}");
+        let address = good.split("/page").next().unwrap_or_default();
+        ensure!(error.contains(&format!("task 1: {address}/page?…")) && !error.contains("seed="), "{error}");
+    }
+    Ok(())
+}
+
+/// A port that was free a moment ago.
+fn dead_address() -> Result<String> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
+}
+
+fn own_dead_url() -> Result<()> {
+    let output = download(&format!("http://me:tiger@{}/x?token=tiger\n", dead_address()?))?;
+    let error = String::from_utf8(output.stderr)?;
+    let clear = error.contains("cannot connect (Connection refused") && error.lines().count() == 1;
+    ensure!(output.status.code() == Some(2) && clear && !error.contains("tiger"), "{error}");
+    Ok(())
+}
+
+fn own_bad_tls() -> Result<()> {
+    // Speaks no TLS at all: the fixture answers a handshake with a 400.
+    let server = server()?;
+    let url = server.url(&page_with(None)).replace("http://", "https://");
+    let output = download(&format!("{url}\n"))?;
+    let error = String::from_utf8(output.stderr)?;
+    let clear = error.contains("cannot connect (") && error.lines().count() == 1;
+    ensure!(output.status.code() == Some(2) && clear && !error.contains("seed="), "{error}");
+    Ok(())
+}
