@@ -13,7 +13,7 @@ use crate::message::Packet;
 use crate::span::{Stamps, now};
 use crate::workload::{Inputs, Workload};
 
-/// A batch of numbered tasks. [`Batch`] is the only implementation, and the only place that erases types.
+/// A batch of numbered tasks. `Batch` is the only implementation, and the only place that erases types.
 pub trait Job: Send + Sync {
     /// The scenario's name: what a worker process is told.
     fn workload(&self) -> &'static str;

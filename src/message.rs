@@ -3,11 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::array::{self, Store};
+use crate::wire::{MOST_ARRAY_BYTES, MOST_ARRAYS, MOST_PAYLOAD_BYTES};
 
 /// What can be a task's input or output: anything that derives serde's two traits.
 pub trait Message: Serialize + DeserializeOwned + Send + Sync + 'static {}
@@ -24,10 +25,21 @@ impl Packet {
     /// Packs a message.
     ///
     /// # Errors
-    /// Where its `Serialize` fails.
+    /// Where its `Serialize` fails, or it is larger than a frame can be.
     pub fn pack<M: Message>(message: &M) -> Result<Packet> {
         let (bytes, arrays) = array::collect(|| postcard::to_stdvec(message));
-        Ok(Packet { bytes: bytes.context("cannot pack a message")?, arrays })
+        let packet = Packet { bytes: bytes.context("cannot pack a message")?, arrays };
+        let (bytes, arrays) = (packet.bytes.len(), packet.arrays.len());
+        ensure!(
+            bytes <= MOST_PAYLOAD_BYTES,
+            "a message of {bytes} bytes is larger than {MOST_PAYLOAD_BYTES}: put its bulk into an Array"
+        );
+        ensure!(
+            arrays <= MOST_ARRAYS && (packet.len() - bytes) as u64 <= MOST_ARRAY_BYTES,
+            "{arrays} arrays of {} bytes in one message are more than {MOST_ARRAYS} or {MOST_ARRAY_BYTES} bytes",
+            packet.len() - bytes
+        );
+        Ok(packet)
     }
 
     /// Unpacks what [`Packet::pack`] made of an `M`.

@@ -110,8 +110,10 @@ impl std::error::Error for WireError {}
 
 /// The bytes of a header.
 pub const HEADER_BYTES: usize = 32;
-/// Most bytes of a payload: 1 GiB. Whatever is larger belongs into an array.
+/// Most bytes of a payload: 1 GiB. Whatever is larger belongs into an array; [`Packet::pack`] refuses it.
 pub const MOST_PAYLOAD_BYTES: usize = 1 << 30;
+/// Most arrays of one frame.
+pub const MOST_ARRAYS: usize = u16::MAX as usize;
 /// Most bytes of all arrays of one frame: 64 GiB.
 pub const MOST_ARRAY_BYTES: u64 = 1 << 36;
 /// Up to here a frame is small: most are.
@@ -121,21 +123,10 @@ const MAGIC: u32 = u32::from_le_bytes(*b"pbf1");
 /// Writes a frame. Arrays go from where they lie: nothing is copied before the kernel does.
 ///
 /// # Errors
-/// Where the connection breaks, or the frame is larger than a reader would take.
+/// Where the connection breaks.
 pub fn write(to: &mut impl Write, frame: &Frame) -> io::Result<()> {
     let Packet { bytes, arrays } = &frame.packet;
     let lengths: Vec<u64> = arrays.iter().map(|array| array.bytes().len() as u64).collect();
-    let too_large = |what: String| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
-    if bytes.len() > MOST_PAYLOAD_BYTES {
-        return too_large(format!(
-            "{} bytes are too many for one message; put bulk into an Array",
-            bytes.len()
-        ));
-    }
-    if arrays.len() > usize::from(u16::MAX) || lengths.iter().sum::<u64>() > MOST_ARRAY_BYTES {
-        return too_large(format!("{} arrays are too many or too large for one message", arrays.len()));
-    }
-
     let mut header = [0; HEADER_BYTES];
     header[..4].copy_from_slice(&MAGIC.to_le_bytes());
     header[4..8].copy_from_slice(&(bytes.len() as u32).to_le_bytes());

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -74,13 +75,7 @@ fn serve(scenarios: &'static [Scenario]) -> Result<()> {
             Ok(frame) => frame,
             Err(cause) => failed(id, &cause)?,
         };
-        match wire::write(&mut socket, &reply) {
-            Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
-                let cause = Cause::Error { message: error.to_string() };
-                wire::write(&mut socket, &failed(id, &cause)?)?;
-            }
-            written => written?,
-        }
+        wire::write(&mut socket, &reply)?;
     }
 }
 
@@ -116,10 +111,9 @@ fn watch(socket: &UnixStream) -> Result<()> {
     let socket = socket.try_clone()?;
     let wait = move || {
         loop {
-            let hang_up = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
-            let mut polled = [PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::RDHUP)];
+            let mut polled = [PollFd::from_borrowed_fd(socket.as_fd(), HANG_UP)];
             let awake = poll(&mut polled, None).is_ok();
-            if awake && polled[0].revents().intersects(hang_up) {
+            if awake && polled[0].revents().intersects(HANG_UP | PollFlags::HUP | PollFlags::ERR) {
                 // Closed by a pool that is done: the main thread is on its way out by itself and may still
                 // drop the state of its scenario. It is busy otherwise, and nobody wants the answer.
                 thread::sleep(GRACE);
@@ -131,5 +125,11 @@ fn watch(socket: &UnixStream) -> Result<()> {
     Ok(())
 }
 
+/// What a closed connection shows as; other systems report it without being asked.
+#[cfg(target_os = "linux")]
+const HANG_UP: PollFlags = PollFlags::RDHUP;
+#[cfg(not(target_os = "linux"))]
+const HANG_UP: PollFlags = PollFlags::empty();
+
 /// How long a worker may take to drop its state.
-const GRACE: std::time::Duration = std::time::Duration::from_millis(500);
+const GRACE: Duration = Duration::from_millis(500);

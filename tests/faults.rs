@@ -1,180 +1,19 @@
 //! What goes wrong in a task, a worker or a program: one clear failure, no hang, nothing left.
 
 mod common;
+#[path = "common/deeds.rs"]
+mod deeds;
 
 use std::fs;
-use std::io::Write;
 use std::process::{self, Command, ExitCode, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use common::{children, eventually, trial};
+use deeds::{SCENARIOS, victim};
 use libtest_mimic::Arguments;
 use parbench::executors::{ALL, Kind, Means};
-use parbench::{Executor, Inputs, Job, Outcome, Scenario, Size, Workload};
-use serde::{Deserialize, Serialize};
-
-/// What a task is to do.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-enum Deed {
-    Answer(u32),
-    Fail,
-    Panic,
-    Exit(i32),
-    Abort,
-    /// Writes its process id there and waits to be killed.
-    AwaitDeath(String),
-    /// Prints, reads from stdin, and leaves a child behind that would keep an inherited socket open.
-    Misbehave,
-    StartWorkers,
-    RefusePacking(Unpackable),
-}
-
-/// Cannot be packed: what becomes of a workload whose types do not do what they promise.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-struct Unpackable;
-
-impl Serialize for Unpackable {
-    fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
-        Err(serde::ser::Error::custom("never packed"))
-    }
-}
-
-fn run(deed: &Deed) -> Result<u32> {
-    match deed {
-        Deed::Answer(answer) => Ok(*answer),
-        Deed::Fail => Err(anyhow::anyhow!("no such luck").context("throwing dice")),
-        Deed::Panic => panic!("a task lost its nerve"),
-        Deed::Exit(status) => process::exit(*status),
-        Deed::Abort => process::abort(),
-        Deed::AwaitDeath(path) => {
-            fs::write(path, process::id().to_string())?;
-            std::thread::sleep(Duration::from_secs(60));
-            bail!("nobody came")
-        }
-        Deed::Misbehave => {
-            print!("this goes nowhere near the wire");
-            std::io::stdout().flush()?;
-            let mut line = String::new();
-            ensure!(std::io::stdin().read_line(&mut line)? == 0, "stdin gave {line:?}");
-            Command::new("sleep").arg("5").stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-            Ok(1)
-        }
-        Deed::StartWorkers => {
-            let error = Kind::find("processes")?.start(&Means::workers(1)).err().context("it started")?;
-            bail!("{error:#}")
-        }
-        Deed::RefusePacking(_) => bail!("it was packed"),
-    }
-}
-
-/// A workload for each list of deeds: a worker process knows it by name only.
-macro_rules! workloads {
-    ($($workload:ident $name:literal [$($deed:expr),* $(,)?])*) => {
-        $(struct $workload;
-
-        impl Workload for $workload {
-            const NAME: &'static str = $name;
-            type Input = Deed;
-            type Output = u32;
-            type Worker = ();
-
-            fn prepare(_: Size) -> Result<Inputs<Deed>> {
-                Ok(Inputs::new(vec![$($deed),*]))
-            }
-
-            fn run(_: &mut (), deed: &Deed) -> Result<u32> {
-                run(deed)
-            }
-
-            fn check(_: &[Deed], _: &[u32]) -> Result<()> {
-                Ok(())
-            }
-        })*
-
-        static SCENARIOS: &[Scenario] = &[
-            $(Scenario::of::<$workload>(),)* Scenario::of::<Picky>(), Scenario::of::<Moody>(),
-        ];
-    };
-}
-
-use Deed::*;
-
-workloads! {
-    Panics "panics" [Answer(0), Panic, Answer(2), Answer(3), Panic, Answer(5)]
-    Errs "errs" [Answer(0), Fail, Answer(2), Answer(3), Answer(4), Fail]
-    Exits "exits" [Answer(0), Answer(1), Exit(3), Answer(3), Answer(4), Answer(5)]
-    Aborts "aborts" [Answer(0), Abort, Answer(2), Abort, Answer(4), Answer(5)]
-    AllExit "all_exit" [Exit(0), Exit(1), Exit(2), Exit(3)]
-    Waits "waits" [Answer(0), AwaitDeath(victim()), Answer(2), Answer(3), Answer(4), Answer(5)]
-    Busy "busy" [AwaitDeath(victim()), AwaitDeath(victim())]
-    Misbehaves "misbehaves" [Misbehave, Misbehave, Answer(2)]
-    ForkBombs "fork_bombs" [StartWorkers, StartWorkers]
-    Unpacked "unpacked" [Answer(0), RefusePacking(Unpackable), Answer(2)]
-    Fine "fine" [Answer(0), Answer(1), Answer(2), Answer(3)]
-}
-
-/// Where a task that waits for its death writes its process id; the owner's process id tells runs apart.
-fn victim() -> String {
-    let owner = process::id();
-    std::env::temp_dir().join(format!("parbench-victim-{owner}")).display().to_string()
-}
-
-/// Its state cannot be made.
-#[derive(Default)]
-struct Picky;
-
-struct Reluctant;
-
-impl Default for Reluctant {
-    fn default() -> Self {
-        panic!("not before noon")
-    }
-}
-
-impl Workload for Picky {
-    const NAME: &'static str = "picky";
-    type Input = ();
-    type Output = ();
-    type Worker = Reluctant;
-
-    fn prepare(_: Size) -> Result<Inputs<()>> {
-        Ok(Inputs::new(vec![()]))
-    }
-
-    fn run(_: &mut Reluctant, _: &()) -> Result<()> {
-        Ok(())
-    }
-
-    fn check(_: &[()], _: &[()]) -> Result<()> {
-        Ok(())
-    }
-}
-
-/// Counts its tasks in the worker's state, and panics in the middle of one.
-struct Moody;
-
-impl Workload for Moody {
-    const NAME: &'static str = "moody";
-    type Input = u32;
-    type Output = u32;
-    type Worker = u32;
-
-    fn prepare(_: Size) -> Result<Inputs<u32>> {
-        Ok(Inputs::new((0..6).collect()))
-    }
-
-    fn run(count: &mut u32, task: &u32) -> Result<u32> {
-        *count += 1;
-        assert!(*task != 2, "half done");
-        Ok(*count)
-    }
-
-    fn check(_: &[u32], _: &[u32]) -> Result<()> {
-        Ok(())
-    }
-}
+use parbench::{Executor, Job, Outcome, Scenario, Size};
 
 fn main() -> ExitCode {
     parbench::bench::enter(SCENARIOS);
@@ -191,6 +30,7 @@ fn main() -> ExitCode {
         trials.push(trial(name("a panic costs the worker its state"), move || moody(kind)));
     }
     trials.extend([
+        trial("large messages between small ones are no deadlock", bulky),
         trial("an exit costs its task and no other", exits),
         trial("an abort costs its task and no other", aborts),
         trial("a pool whose workers all exit works on", all_exit),
@@ -259,7 +99,7 @@ fn twice(executor: &mut dyn Executor, workload: &str, expected: &[&str]) -> Resu
 
 fn panics(kind: &Kind) -> Result<()> {
     let expected =
-        ["panics, task 1: it panicked: a task lost its nerve at tests/faults.rs", "panics, task 4:"];
+        ["panics, task 1: it panicked: a task lost its nerve at tests/common/deeds.rs", "panics, task 4:"];
     twice(&mut *start(kind)?, "panics", &expected)
 }
 
@@ -271,7 +111,7 @@ fn errs(kind: &Kind) -> Result<()> {
 fn picky(kind: &Kind) -> Result<()> {
     let error = start(kind)?.execute(&job("picky", 2)?).err().context("it ran")?;
     let error = format!("{error:#}");
-    ensure!(error.contains("picky") && error.contains("not before noon at tests/faults.rs"), "{error}");
+    ensure!(error.contains("picky") && error.contains("not before noon at tests/common/deeds.rs"), "{error}");
     Ok(())
 }
 
@@ -286,6 +126,18 @@ fn moody(kind: &Kind) -> Result<()> {
     // Rayon chooses its own order; a state that outlived the panic would have counted six tasks by the end.
     let sound = if kind.name == "rayon" { counts.iter().max() < Some(&6) } else { counts == [1, 2, 1, 2, 3] };
     ensure!(sound, "{counts:?}");
+    Ok(())
+}
+
+fn bulky() -> Result<()> {
+    for workers in [1, 2] {
+        let mut pool = Kind::find("processes")?.start(&Means::workers(workers))?;
+        let job = job("bulky", workers)?;
+        for _ in 0..3 {
+            pool.execute(&job)?.spans()?;
+            job.check()?;
+        }
+    }
     Ok(())
 }
 

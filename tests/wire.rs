@@ -1,5 +1,7 @@
 //! Frames: what is written is read, and what is no frame is refused without taking memory for it.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
 use std::io::{self, Cursor, Read, Write};
 
 use parbench::span::Stamps;

@@ -1,1 +1,40 @@
-fn main() {}
+//! `cargo parbench`: parses the command line, runs a command, and turns an error into a sentence and status 2.
+
+mod cli;
+mod programs;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Serially, on threads or in processes? Answers from this machine.
+#[derive(Parser)]
+#[command(name = "cargo parbench", bin_name = "cargo parbench", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The scenarios of this package's bench programs
+    List(cli::list::List),
+}
+
+fn main() -> ExitCode {
+    // Cargo passes its own name for us on: `cargo parbench list` arrives as `cargo-parbench parbench list`.
+    let mut arguments: Vec<_> = std::env::args_os().collect();
+    if arguments.get(1).is_some_and(|first| first == "parbench") {
+        arguments.remove(1);
+    }
+    let result = match Arguments::parse_from(arguments).command {
+        Command::List(list) => list.run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

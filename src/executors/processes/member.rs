@@ -25,6 +25,9 @@ const HELLO: Duration = Duration::from_secs(20);
 const OPEN: Duration = Duration::from_secs(60);
 /// How long a worker may take to end after its socket is closed, before it is killed.
 const END: Duration = Duration::from_secs(2);
+/// Most bytes sent ahead to a worker that is busy. With at most 64 frames they stay below what the socket
+/// buffers (208 KiB, of which a frame takes 768 bytes at least).
+const MOST_BYTES_AHEAD: usize = 32 << 10;
 /// Enough for any small frame in one read; arrays are read past it.
 const BUFFER_BYTES: usize = 16 << 10;
 
@@ -32,14 +35,23 @@ const BUFFER_BYTES: usize = 16 << 10;
 #[derive(Debug)]
 pub(super) struct Gone(WireError);
 
+/// What a task gave, and when.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) stamps: Stamps,
+    pub(super) output: Packet,
+}
+
+/// A worker process.
 #[derive(Debug)]
 pub(super) struct Member {
     child: Child,
     /// Both ways over one socket; `BufReader` so that a small frame costs one read.
     wire: BufReader<UnixStream>,
     opened: Option<&'static str>,
-    /// Tasks sent and not answered; the worker runs them in this order, so the first is the one it has begun.
-    ahead: VecDeque<usize>,
+    /// Tasks sent and not answered, and the bytes of their inputs; the worker runs them in this order, so the
+    /// first is the one it has begun.
+    ahead: VecDeque<(usize, usize)>,
     pace: Pace,
 }
 
@@ -105,6 +117,14 @@ impl Member {
         self.ahead.len() < self.pace.window(share).min(most)
     }
 
+    /// Whether an input can be sent without waiting for the worker to read it.
+    ///
+    /// A busy worker may be writing a large answer: if we wrote a large input meanwhile, nobody would read.
+    pub(super) fn fits(&self, input: &Packet) -> bool {
+        let ahead = self.ahead.iter().map(|(_, bytes)| bytes).sum::<usize>();
+        self.is_idle() || ahead + input.len() <= MOST_BYTES_AHEAD
+    }
+
     /// Whether every task that was sent has been answered.
     pub(super) fn is_idle(&self) -> bool {
         self.ahead.is_empty()
@@ -112,29 +132,27 @@ impl Member {
 
     /// Sends a task.
     pub(super) fn call(&mut self, task: usize, input: Packet) -> Result<(), Gone> {
-        self.ahead.push_back(task);
-        self.pace.sent(input.len());
+        self.ahead.push_back((task, input.len()));
         let frame = Frame { kind: Kind::Call, id: task as u32, stamps: Stamps::default(), packet: input };
         wire::write(self.wire.get_mut(), &frame).map_err(|error| Gone(WireError::Broken(error)))
     }
 
     /// Waits for the next answer.
-    pub(super) fn answer(&mut self) -> Result<(usize, Result<(Stamps, Packet), Cause>), Gone> {
+    pub(super) fn answer(&mut self) -> Result<(usize, Result<Answer, Cause>), Gone> {
         let Frame { kind, id, stamps, packet } = wire::read(&mut self.wire).map_err(Gone)?;
         let malformed = |what: String| Gone(WireError::Malformed(what));
-        let Some(&task) = self.ahead.front() else { return Err(malformed(format!("task {id} is not out"))) };
+        let Some(&(task, _)) = self.ahead.front() else {
+            return Err(malformed(format!("task {id} is not out")));
+        };
         if task as u32 != id {
             return Err(malformed(format!("an answer to task {id} where one to task {task} was due")));
         }
         let answer = match kind {
-            Kind::Done => Ok((stamps, packet)),
+            Kind::Done => Ok(Answer { stamps, output: packet }),
             Kind::Failed => Err(packet.unpack().map_err(|error| malformed(format!("{error:#}")))?),
             _ => return Err(malformed(format!("{kind:?} in place of an answer to task {id}"))),
         };
         self.ahead.pop_front();
-        if self.ahead.is_empty() {
-            self.pace.idle();
-        }
         if answer.is_ok() {
             self.pace.took(stamps);
         }
@@ -143,7 +161,7 @@ impl Member {
 
     /// The tasks that were sent and not answered, the one it had begun first.
     pub(super) fn take_ahead(&mut self) -> VecDeque<usize> {
-        std::mem::take(&mut self.ahead)
+        self.ahead.drain(..).map(|(task, _)| task).collect()
     }
 
     /// Ends a worker that is gone and says how it ended.

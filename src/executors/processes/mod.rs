@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::{Result, ensure};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use self::member::{Gone, Member};
+use self::member::{Answer, Gone, Member};
 use super::{Entry, Executor, Kind, Means, Outcome, measure};
 use crate::job::{Cause, Job};
 use crate::program;
@@ -76,7 +76,7 @@ impl Processes {
     fn prepare(&mut self, workload: &'static str) -> Result<()> {
         self.members_mut().try_for_each(|place| {
             // One that was killed between two batches shows only now.
-            if !place.as_mut().is_some_and(|member| member.open(workload).is_ok()) {
+            if place.as_mut().is_none_or(|member| member.open(workload).is_err()) {
                 *place = None;
                 *place = Some(Member::ready(workload)?);
             }
@@ -169,7 +169,12 @@ impl Batch<'_> {
         loop {
             while let Some(task) = self.next(member) {
                 match self.job.pack(task) {
-                    Ok(packet) => member.call(task, packet)?,
+                    Ok(input) if member.fits(&input) => member.call(task, input)?,
+                    // For whoever is idle first.
+                    Ok(_) => {
+                        lock(self.queue).returned.push(task);
+                        break;
+                    }
                     Err(cause) => entries.push((task, Err(cause))),
                 }
             }
@@ -177,7 +182,7 @@ impl Batch<'_> {
                 return Ok(());
             }
             let (task, answer) = member.answer()?;
-            let answer = answer.and_then(|(stamps, output)| {
+            let answer = answer.and_then(|Answer { stamps, output }| {
                 self.job.accept(task, output)?;
                 Ok(TaskSpan::far(task, index, self.began, stamps, now()))
             });

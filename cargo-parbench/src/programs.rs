@@ -1,0 +1,142 @@
+//! Finds the bench programs of a package through cargo, and asks each what it has.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use parbench::bench::{Listed, Listing};
+use serde_json::Value;
+
+/// Which package, built how: options as cargo has them.
+#[derive(Args, Debug, Default)]
+pub(crate) struct Cargo {
+    /// Path to Cargo.toml
+    #[arg(long, value_name = "PATH")]
+    manifest_path: Option<PathBuf>,
+    /// Only this bench target; may be repeated
+    #[arg(long, value_name = "NAME")]
+    bench: Vec<String>,
+    /// Features to activate
+    #[arg(long, value_name = "FEATURES")]
+    features: Vec<String>,
+    /// Directory for what is built
+    #[arg(long, value_name = "DIRECTORY")]
+    target_dir: Option<PathBuf>,
+    /// Build with this profile in place of `bench`
+    #[arg(long, value_name = "PROFILE")]
+    profile: Option<String>,
+    /// Cargo says nothing while it builds
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// A bench program with parbench's main.
+#[derive(Debug)]
+pub(crate) struct Program {
+    /// The bench target's name: the family.
+    pub(crate) bench: String,
+    pub(crate) scenarios: Vec<Listed>,
+}
+
+/// How long a program may take to say what it has. One with another main may run its benchmarks instead.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Cargo {
+    /// Builds the bench programs and lists those that are parbench's.
+    pub(crate) fn programs(&self) -> Result<Vec<Program>> {
+        let mut programs = Vec::new();
+        for (bench, executable) in self.build()? {
+            match ask(&executable).with_context(|| format!("cannot list the scenarios of `{bench}`"))? {
+                Some(scenarios) => programs.push(Program { bench, scenarios }),
+                None if self.quiet => {}
+                None => eprintln!("note: the bench program `{bench}` has a main of its own and is left out"),
+            }
+        }
+        Ok(programs)
+    }
+
+    /// The bench targets and their executables.
+    fn build(&self) -> Result<Vec<(String, PathBuf)>> {
+        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        command.args(["bench", "--no-run", "--message-format=json-render-diagnostics"]);
+        let options = [("--manifest-path", &self.manifest_path), ("--target-dir", &self.target_dir)];
+        for (option, value) in
+            options.into_iter().filter_map(|(option, value)| Some((option, value.as_ref()?)))
+        {
+            command.arg(option).arg(value);
+        }
+        let names = [
+            ("--profile", self.profile.as_slice()),
+            ("--bench", &self.bench),
+            ("--features", &self.features),
+        ];
+        for (option, value) in
+            names.into_iter().flat_map(|(option, values)| values.iter().map(move |value| (option, value)))
+        {
+            command.args([option, value]);
+        }
+        if self.quiet {
+            command.arg("--quiet");
+        }
+        let output = command.stderr(Stdio::inherit()).output().context("cannot start cargo")?;
+        if !output.status.success() {
+            bail!("cargo could not build the bench programs ({})", output.status);
+        }
+        let lines = String::from_utf8(output.stdout).context("cargo's messages are not UTF-8")?;
+        Ok(lines.lines().filter_map(bench_target).collect())
+    }
+}
+
+/// The bench target in a line of cargo's messages, if it is about one.
+fn bench_target(line: &str) -> Option<(String, PathBuf)> {
+    let message: Value = serde_json::from_str(line).ok()?;
+    let target = &message["target"];
+    let is_bench = target["kind"].as_array()?.iter().any(|kind| kind == "bench");
+    let executable = message["executable"].as_str()?;
+    is_bench.then(|| Some((target["name"].as_str()?.to_string(), executable.into())))?
+}
+
+/// What a program lists; `None` if it is not one of parbench's.
+fn ask(executable: &Path) -> Result<Option<Vec<Listed>>> {
+    let mut command = Command::new(executable);
+    command.args(["parbench", "list"]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().with_context(|| format!("cannot start {}", executable.display()))?;
+    let stdout = BufReader::new(child.stdout.take().context("it has no stdout")?);
+    let (sender, lines) = mpsc::channel();
+    thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+
+    let parsed = |line: &String| serde_json::from_str::<Listing>(line).is_ok();
+    let is_ours = lines.recv_timeout(PATIENCE).as_ref().is_ok_and(parsed);
+    let listed = if is_ours { Some(lines.iter().collect::<Vec<_>>()) } else { None };
+    // One of ours has ended by now; another may be in the middle of its benchmarks.
+    child.kill()?;
+    child.wait()?;
+    let Some(listed) = listed else { return Ok(None) };
+    let scenarios = listed.iter().map(|line| serde_json::from_str(line)).collect::<Result<_, _>>();
+    Ok(Some(scenarios.context("it lists something else than scenarios")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bench_target_is_found_among_cargos_messages() {
+        let message = |kind: &str, executable: &str| {
+            format!(
+                r#"{{"reason":"compiler-artifact","target":{{"kind":["{kind}"],"name":"x"}},"executable":{executable}}}"#
+            )
+        };
+        let found = bench_target(&message("bench", r#""/a/x-1""#)).unwrap();
+        assert_eq!(found, ("x".into(), "/a/x-1".into()));
+        for line in [message("lib", "null"), message("bench", "null"), message("bin", "\"/b\""), "no".into()]
+        {
+            assert_eq!(bench_target(&line), None, "{line}");
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! A bench program as cargo and people start it: Criterion's options, parbench's modes, and bad input.
+
+mod common;
+
+use std::path::Path;
+use std::process::{Command, ExitCode, Output, Stdio};
+
+use anyhow::{Result, ensure};
+use common::trial;
+use libtest_mimic::Arguments;
+use parbench::Scenario;
+use parbench::fixtures::folder::Folder;
+use parbench::record::Record;
+use parbench::scenarios::{COMPUTE, NETWORK};
+
+/// Makes this program the bench program with the list of that name.
+const FAMILY: &str = "PARBENCH_TEST_FAMILY";
+
+fn main() -> ExitCode {
+    let family = std::env::var(FAMILY).unwrap_or_default();
+    let scenarios: &'static [Scenario] = if family == "network" { NETWORK } else { COMPUTE };
+    if !family.is_empty() {
+        parbench::bench::main(scenarios);
+        return ExitCode::SUCCESS;
+    }
+    parbench::bench::enter(scenarios);
+    let trials = vec![
+        trial("--list names every variant and prepares nothing", list),
+        trial("a filter that fits nothing prepares nothing", filter),
+        trial("--test runs every variant once", test),
+        trial("a baseline is saved and compared with", baseline),
+        trial("a failing task ends the program with status 2", failure),
+        trial("bad values in the environment are one sentence and status 2", environment),
+        trial("bad arguments of a mode are one sentence and status 2", arguments),
+        trial("rounds measure in random order and its reverse", rounds),
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+/// This program as the bench program of a family, at `smoke` size with one and two workers.
+fn bench(family: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Result<Output> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.env(FAMILY, family).args(arguments).stdin(Stdio::null());
+    command.env("PARBENCH_SIZE", "smoke").env("PARBENCH_WORKERS", "1,2");
+    Ok(command.envs(environment.iter().copied()).output()?)
+}
+
+/// A list of URLs that is not there: preparing `url_download` fails, and is seen to.
+const NO_URLS: (&str, &str) = ("PARBENCH_URLS", "/no/such/list");
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn list() -> Result<()> {
+    let output = bench("network", &["--bench", "--list"], &[NO_URLS])?;
+    let listed = text(&output.stdout);
+    ensure!(output.status.success(), "{}", text(&output.stderr));
+    for variant in ["serial/1", "threads/1", "threads/2", "rayon/2", "processes/2"] {
+        ensure!(listed.contains(&format!("url_download/{variant}: benchmark\n")), "{variant}: {listed}");
+    }
+    Ok(())
+}
+
+fn filter() -> Result<()> {
+    let output = bench("network", &["--bench", "no_such_benchmark"], &[NO_URLS])?;
+    ensure!(output.status.success(), "{}", text(&output.stderr));
+    Ok(())
+}
+
+fn test() -> Result<()> {
+    let output = bench("compute", &["--test"], &[])?;
+    let tested = text(&output.stdout);
+    // Two scenarios; serial, and three executors with one and two workers.
+    ensure!(output.status.success() && tested.matches("Success").count() == 2 * 7, "{tested}");
+    Ok(())
+}
+
+fn baseline() -> Result<()> {
+    let home = Folder::new()?;
+    let home = home.path().to_str().unwrap_or_default();
+    let run = |options: &[&str]| {
+        let quickly =
+            ["--bench", "cpu_loop/processes/2", "--measurement-time", "0.05", "--warm-up-time", "0.01"];
+        bench("compute", &[&quickly, options].concat(), &[("CRITERION_HOME", home)])
+    };
+    let saved = run(&["--save-baseline", "first"])?;
+    ensure!(saved.status.success(), "{}", text(&saved.stderr));
+    let compared = run(&["--baseline", "first"])?;
+    ensure!(
+        compared.status.success() && text(&compared.stdout).contains("change:"),
+        "{}",
+        text(&compared.stdout)
+    );
+    ensure!(Path::new(home).join("cpu_loop/report/index.html").exists(), "there is no report");
+    Ok(())
+}
+
+/// The error of a program that must end with status 2 and one sentence.
+fn refusal(output: &Output) -> Result<String> {
+    let error = text(&output.stderr);
+    ensure!(output.status.code() == Some(2), "status {}: {error}", output.status);
+    ensure!(!error.contains("panicked"), "{error}");
+    Ok(error)
+}
+
+fn failure() -> Result<()> {
+    let error = refusal(&bench("network", &["--bench"], &[NO_URLS])?)?;
+    let sentence =
+        "error: cannot prepare `url_download`: cannot read PARBENCH_URLS=/no/such/list: No such file";
+    ensure!(error.contains(sentence), "{error}");
+    Ok(())
+}
+
+fn environment() -> Result<()> {
+    for (name, value, sentence) in [
+        ("PARBENCH_SIZE", "huge", "error: PARBENCH_SIZE: `huge` is no size; use smoke, default or article\n"),
+        ("PARBENCH_WORKERS", "two", "error: PARBENCH_WORKERS: `two` is no number of workers from 1 to 1024;"),
+        ("PARBENCH_WORKERS", "0", "error: PARBENCH_WORKERS: `0` is no number of workers from 1 to 1024;"),
+    ] {
+        for arguments in [&["--bench"][..], &["parbench", "rounds"]] {
+            let error = refusal(&bench("compute", arguments, &[(name, value)])?)?;
+            ensure!(error.starts_with(sentence), "{error}");
+        }
+    }
+    Ok(())
+}
+
+fn arguments() -> Result<()> {
+    for (arguments, word) in [
+        (&["parbench"][..], "there is no mode ``; there are list, rounds"),
+        (&["parbench", "report"], "there is no mode `report`"),
+        (
+            &["parbench", "rounds", "cpu_lop"],
+            "there is no scenario `cpu_lop` in this program; it has cpu_loop",
+        ),
+        (&["parbench", "rounds", "--rounds", "0"], "'0'"),
+        (&["parbench", "rounds", "--size", "huge"], "`huge` is no size"),
+        (&["parbench", "rounds", "--workers", "1,x"], "`x` is no number of workers"),
+        (&["parbench", "rounds", "--executors", "fibers"], "there is no executor `fibers`; there are serial"),
+        (&["parbench", "copy", "cpu_loop"], "say which scenario, and its size"),
+    ] {
+        let error = refusal(&bench("compute", arguments, &[])?)?;
+        ensure!(error.contains(word), "{arguments:?}: {error}");
+    }
+    Ok(())
+}
+
+fn rounds() -> Result<()> {
+    let run = |seed| {
+        let arguments =
+            ["parbench", "rounds", "cpu_loop", "--rounds", "3", "--spans", "--seed", seed, "--bench"];
+        let output = bench("compute", &arguments, &[])?;
+        ensure!(output.status.success(), "{}", text(&output.stderr));
+        let records =
+            text(&output.stdout).lines().map(serde_json::from_str).collect::<Result<Vec<Record>, _>>();
+        Ok(records?)
+    };
+    let records = run("1")?;
+    ensure!(records.len() == 7 * 2 * 3, "{} records", records.len());
+    let orders = |records: &[Record]| -> Vec<Vec<String>> {
+        let variant = |record: &Record| format!("{}/{}", record.executor, record.workers);
+        records.chunks(7).map(|pass| pass.iter().map(variant).collect()).collect()
+    };
+    let passes = orders(&records);
+    for pair in passes.chunks(2) {
+        ensure!(pair[0].iter().rev().eq(&pair[1]), "{pair:?}");
+    }
+    ensure!(passes[0] != passes[2] || passes[2] != passes[4], "all rounds have the same order");
+    ensure!(orders(&run("1")?) == passes && orders(&run("2")?) != passes, "a seed is not an order");
+    for record in &records {
+        let spans = record.spans.as_ref().map(Vec::len);
+        ensure!(spans == (record.round == 0).then_some(10) && record.usage.is_some(), "{record:?}");
+        ensure!(record.size == "smoke" && record.tasks == 10 && record.wall_ns > 0, "{record:?}");
+    }
+    Ok(())
+}

@@ -1,0 +1,51 @@
+//! A crate with a workload of its own, built and run: what the README promises a user.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
+use std::path::Path;
+use std::process::Command;
+
+/// `cargo bench … -- ARGUMENTS` for the crate in `tests/downstream`, and what it printed.
+fn bench(arguments: &[&str]) -> String {
+    // Our own target folder and profile, so that most of what it needs is built already.
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+    let output = Command::new(env!("CARGO"))
+        .args(["bench", "--locked", "--profile", "dev", "--manifest-path"])
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/downstream/Cargo.toml"))
+        .arg("--target-dir")
+        .arg(target)
+        // Without it, a library's own test harness would get the arguments too.
+        .args(["--bench", "words", "--"])
+        .args(arguments)
+        .env("PARBENCH_SIZE", "smoke")
+        .env("PARBENCH_WORKERS", "1,2")
+        .output()
+        .unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{stdout}\n{stderr}");
+    stdout.into_owned()
+}
+
+#[test]
+fn a_workload_of_ones_own_runs_on_every_executor() {
+    let stdout = bench(&["--test"]);
+    for variant in ["serial/1", "threads/1", "threads/2", "rayon/1", "rayon/2", "processes/1", "processes/2"]
+    {
+        assert!(stdout.contains(&format!("Testing words/{variant}\nSuccess")), "{variant}: {stdout}");
+    }
+}
+
+#[test]
+fn a_workload_of_ones_own_has_all_modes() {
+    assert!(bench(&["parbench", "list"]).contains(r#"{"name":"words","workers":[1,2,4],"nested":false}"#));
+    let records = bench(&["parbench", "rounds", "words", "--rounds", "2", "--ceiling"]);
+    let records: Vec<parbench::record::Record> =
+        records.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    // Serial, three executors with one and two workers, and two ceilings; two rounds, each there and back.
+    assert_eq!(records.len(), (1 + 3 * 2 + 2) * 2 * 2);
+    assert!(records.iter().all(|record| record.wall_ns > 0 && record.tasks == 8 * copies(record)));
+}
+
+fn copies(record: &parbench::record::Record) -> usize {
+    if record.executor == "ceiling" { record.workers } else { 1 }
+}
