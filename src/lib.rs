@@ -13,6 +13,9 @@
 //! The README has the two commands to begin with and a workload of your own; METHODOLOGY.md says what is in
 //! the clock and what is not.
 
+// Results leave through one place in each program: a stray line would mix with them.
+#![warn(clippy::print_stdout)]
+
 #[cfg(not(unix))]
 compile_error!("parbench needs a Unix system: its worker processes talk over Unix sockets");
 
