@@ -25,9 +25,9 @@ use crate::options::{Options, Variant};
 use crate::program::{self, Role};
 use crate::rounds;
 use crate::rounds::copies;
+use crate::scenario::{Jobs, Scenario};
 use crate::wire::VERSION;
 use crate::worker;
-use crate::workload::{Jobs, Scenario};
 
 /// The main of a bench program: does what its arguments say, with Criterion unless they say otherwise.
 ///

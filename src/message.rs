@@ -8,7 +8,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::array::{self, Store};
-use crate::wire::{MOST_ARRAY_BYTES, MOST_ARRAYS, MOST_PAYLOAD_BYTES};
+
+/// Most encoded bytes of a message: 1 GiB. Whatever is larger belongs into an array.
+pub const MOST_PAYLOAD_BYTES: usize = 1 << 30;
+/// Most arrays of a message.
+pub const MOST_ARRAYS: usize = u16::MAX as usize;
+/// Most bytes of all arrays of a message: 64 GiB.
+pub const MOST_ARRAY_BYTES: u64 = 1 << 36;
 
 /// What can be a task's input or output: anything that derives serde's two traits.
 pub trait Message: Serialize + DeserializeOwned + Send + Sync + 'static {}

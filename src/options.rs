@@ -6,7 +6,8 @@ use std::fmt;
 use anyhow::{Context, Result, ensure};
 
 use crate::executors::{self, Kind, MOST_WORKERS};
-use crate::workload::{Scenario, Size};
+use crate::scenario::Scenario;
+use crate::workload::Size;
 
 /// The size, where it is not the default.
 const SIZE: &str = "PARBENCH_SIZE";

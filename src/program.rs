@@ -2,12 +2,15 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Signal, getpid, kill_process};
 
 /// The first argument of every mode. An argument, because an environment variable would reach grandchildren.
 pub(crate) const MODE: &str = "parbench";
@@ -66,6 +69,36 @@ pub(crate) fn reenter(mode: &str) -> Result<Command> {
     command.args([MODE, mode]);
     Ok(command)
 }
+
+/// Ends this process when its owner's end of a socket or pipe is closed, even in the middle of a task.
+///
+/// An idle helper sees the end of file itself and has time to drop what it holds. This thread waits for the
+/// hang-up only: data does not wake it, so it costs nothing. `PR_SET_PDEATHSIG` would fire when the *thread*
+/// that started this process ends, which an owner is free to outlive.
+pub(crate) fn end_with(owner: OwnedFd) -> Result<()> {
+    let wait = move || {
+        loop {
+            let mut polled = [PollFd::new(&owner, HANG_UP)];
+            let awake = poll(&mut polled, None).is_ok();
+            if awake && polled[0].revents().intersects(HANG_UP | PollFlags::HUP | PollFlags::ERR) {
+                thread::sleep(GRACE);
+                // Nobody wants the answer. It cannot be refused, and runs nothing that may hang.
+                let _ = kill_process(getpid(), Signal::KILL);
+            }
+        }
+    };
+    thread::Builder::new().name("watch".into()).spawn(wait).context("cannot start a thread")?;
+    Ok(())
+}
+
+/// What a closed connection shows as; other systems report it without being asked.
+#[cfg(target_os = "linux")]
+const HANG_UP: PollFlags = PollFlags::RDHUP;
+#[cfg(not(target_os = "linux"))]
+const HANG_UP: PollFlags = PollFlags::empty();
+
+/// How long a helper may take to drop what it holds.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// Waits for a child that is about to end; kills it where it does not within `patience`.
 pub(crate) fn reap(child: &mut Child, patience: Duration) -> Result<ExitStatus> {

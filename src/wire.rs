@@ -15,7 +15,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::sync::Arc;
 
 use crate::array::Store;
-use crate::message::Packet;
+use crate::message::{MOST_ARRAY_BYTES, MOST_PAYLOAD_BYTES, Packet};
 use crate::span::Stamps;
 
 /// What a frame says. The numbers are on the wire.
@@ -110,12 +110,6 @@ impl std::error::Error for WireError {}
 
 /// The bytes of a header.
 pub const HEADER_BYTES: usize = 32;
-/// Most bytes of a payload: 1 GiB. Whatever is larger belongs into an array; [`Packet::pack`] refuses it.
-pub const MOST_PAYLOAD_BYTES: usize = 1 << 30;
-/// Most arrays of one frame.
-pub const MOST_ARRAYS: usize = u16::MAX as usize;
-/// Most bytes of all arrays of one frame: 64 GiB.
-pub const MOST_ARRAY_BYTES: u64 = 1 << 36;
 /// Up to here a frame is small: most are.
 const SMALL_BYTES: usize = 256;
 const MAGIC: u32 = u32::from_le_bytes(*b"pbf1");

@@ -3,23 +3,19 @@
 
 use std::fs::File;
 use std::io::BufReader;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process;
-use std::thread;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Signal, getpid, kill_process};
 
 use crate::job::{Cause, Server};
 use crate::message::Packet;
 use crate::program::{self, Role};
+use crate::scenario::Scenario;
 use crate::span::Stamps;
 use crate::usage::Usage;
 use crate::wire::{self, Frame, Hello, Kind, VERSION, WireError};
-use crate::workload::Scenario;
 
 /// Serves until the pool closes the socket, then ends the process.
 pub(crate) fn main(scenarios: &'static [Scenario]) -> ! {
@@ -36,7 +32,7 @@ pub(crate) fn main(scenarios: &'static [Scenario]) -> ! {
 fn serve(scenarios: &'static [Scenario]) -> Result<()> {
     let mut socket =
         take_socket().context("stdin is not the socket of a pool; workers are started by one")?;
-    watch(&socket)?;
+    program::end_with(socket.try_clone()?.into())?;
     let names = scenarios.iter().map(|scenario| scenario.name.to_string()).collect();
     let hello = Hello { version: VERSION.into(), scenarios: names };
     let hello = Frame::new(Kind::Hello, Packet::pack(&hello)?);
@@ -101,35 +97,3 @@ fn take_socket() -> Result<UnixStream> {
     rustix::stdio::dup2_stdout(rustix::stdio::stderr())?;
     Ok(UnixStream::from(socket))
 }
-
-/// Ends this process at once when the pool's end of the socket is closed, even in the middle of a task.
-///
-/// An idle worker sees the end of file itself. This thread waits for the hang-up only: data on the socket
-/// does not wake it, so it costs nothing. `PR_SET_PDEATHSIG` would fire when the *thread* that started this
-/// process ends, which a pool is free to outlive.
-fn watch(socket: &UnixStream) -> Result<()> {
-    let socket = socket.try_clone()?;
-    let wait = move || {
-        loop {
-            let mut polled = [PollFd::from_borrowed_fd(socket.as_fd(), HANG_UP)];
-            let awake = poll(&mut polled, None).is_ok();
-            if awake && polled[0].revents().intersects(HANG_UP | PollFlags::HUP | PollFlags::ERR) {
-                // Closed by a pool that is done: the main thread is on its way out by itself and may still
-                // drop the state of its scenario. It is busy otherwise, and nobody wants the answer.
-                thread::sleep(GRACE);
-                let _ = kill_process(getpid(), Signal::KILL);
-            }
-        }
-    };
-    thread::Builder::new().name("watch".into()).spawn(wait)?;
-    Ok(())
-}
-
-/// What a closed connection shows as; other systems report it without being asked.
-#[cfg(target_os = "linux")]
-const HANG_UP: PollFlags = PollFlags::RDHUP;
-#[cfg(not(target_os = "linux"))]
-const HANG_UP: PollFlags = PollFlags::empty();
-
-/// How long a worker may take to drop its state.
-const GRACE: Duration = Duration::from_millis(500);

@@ -1,13 +1,11 @@
-//! What is measured: the trait a workload implements, and the scenario, the row it becomes in a list.
+//! What is measured: the trait a workload implements, its inputs and their size.
 
 use std::any::Any;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail};
 
-use crate::job::{Batch, Job, Seat, Server};
 use crate::message::Message;
 
 /// A task's function, its inputs and the check of its answers. It knows nothing of executors.
@@ -133,75 +131,4 @@ impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.pick("smoke", "default", "article"))
     }
-}
-
-/// Makes a job over prepared inputs for one variant with so many workers.
-pub type Jobs = Box<dyn Fn(usize) -> Arc<dyn Job>>;
-
-/// A workload with its types erased: one row in a list.
-///
-/// ```no_run
-/// # use parbench::{Inputs, Scenario, Size, Workload};
-/// # struct Mine;
-/// # impl Workload for Mine {
-/// #     const NAME: &'static str = "mine"; type Input = (); type Output = (); type Worker = ();
-/// #     fn prepare(_: Size) -> anyhow::Result<Inputs<()>> { Ok(Inputs::new(vec![()])) }
-/// #     fn run(_: &mut (), _: &()) -> anyhow::Result<()> { Ok(()) }
-/// #     fn check(_: &[()], _: &[()]) -> anyhow::Result<()> { Ok(()) }
-/// # }
-/// // A list is a `static`: `main(&[Scenario::of::<Mine>()])` would borrow from a temporary.
-/// static MINE: &[Scenario] = &[Scenario::of::<Mine>()];
-///
-/// fn main() {
-///     parbench::bench::main(MINE);
-/// }
-/// ```
-#[derive(Clone, Copy, Debug)]
-pub struct Scenario {
-    /// See [`Workload::NAME`].
-    pub name: &'static str,
-    /// See [`Workload::WORKERS`].
-    pub workers: &'static [usize],
-    /// See [`Workload::NESTED`].
-    pub nested: bool,
-    prepare: fn(Size) -> Result<Jobs>,
-    pub(crate) serve: fn() -> Box<dyn Server>,
-}
-
-impl Scenario {
-    /// The row of a workload.
-    pub const fn of<W: Workload>() -> Scenario {
-        Scenario {
-            name: W::NAME,
-            workers: W::WORKERS,
-            nested: W::NESTED,
-            prepare: prepare::<W>,
-            serve: || Box::new(Seat::<W>::default()),
-        }
-    }
-
-    /// Makes the inputs, once for all variants, and starts the fixtures that they need.
-    ///
-    /// # Errors
-    /// Where the workload's `prepare` fails, or makes no task.
-    pub fn prepare(&self, size: Size) -> Result<Jobs> {
-        (self.prepare)(size).with_context(|| format!("cannot prepare `{}`", self.name))
-    }
-
-    /// The scenario of that name in a list.
-    ///
-    /// # Errors
-    /// Where there is none: the sentence names those that there are.
-    pub fn find<'a>(scenarios: &'a [Scenario], name: &str) -> Result<&'a Scenario> {
-        scenarios.iter().find(|scenario| scenario.name == name).with_context(|| {
-            let names: Vec<_> = scenarios.iter().map(|scenario| scenario.name).collect();
-            format!("there is no scenario `{name}` in this program; it has {}", names.join(", "))
-        })
-    }
-}
-
-fn prepare<W: Workload>(size: Size) -> Result<Jobs> {
-    let inputs = Arc::new(W::prepare(size)?);
-    ensure!(!inputs.tasks.is_empty(), "its `prepare` made no input, so there is no task to run");
-    Ok(Box::new(move |workers| Arc::new(Batch::<W>::new(Arc::clone(&inputs), workers))))
 }

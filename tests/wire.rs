@@ -4,8 +4,9 @@
 
 use std::io::{self, Cursor, Read, Write};
 
+use parbench::message::MOST_PAYLOAD_BYTES;
 use parbench::span::Stamps;
-use parbench::wire::{Frame, HEADER_BYTES, Kind, MOST_PAYLOAD_BYTES, WireError, read, write};
+use parbench::wire::{Frame, HEADER_BYTES, Kind, WireError, read, write};
 use parbench::{Array, Packet};
 
 fn frame(packet: Packet) -> Frame {

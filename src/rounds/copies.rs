@@ -11,7 +11,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::executors::{Kind, Means};
 use crate::program;
-use crate::workload::{Scenario, Size};
+use crate::scenario::Scenario;
+use crate::workload::Size;
 
 /// How long a copy may take to end after its stdin is closed.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -84,6 +85,8 @@ pub(crate) fn main(
     let jobs = Scenario::find(scenarios, name)?.prepare(size.parse()?)?;
     let job = jobs(1);
     let mut serial = Kind::find("serial")?.start(&Means::workers(1))?;
+    // A batch may take long: whoever measures may be gone before it is done.
+    program::end_with(rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), 3)?)?;
     for line in std::io::stdin().lines() {
         line?;
         let outcome = serial.execute(&job)?;

@@ -16,7 +16,8 @@ use crate::fixtures::text::splitmix;
 use crate::job::Job;
 use crate::options::{Options, Variant, parse_executors, parse_workers};
 use crate::record::{Record, percentile};
-use crate::workload::{Jobs, Scenario, Size};
+use crate::scenario::{Jobs, Scenario};
+use crate::workload::Size;
 
 /// `parbench rounds`: measures, checks every batch, and writes records as JSON lines.
 pub(crate) fn main(

@@ -10,7 +10,7 @@ mod prime_sum;
 mod text_write;
 mod url_download;
 
-use crate::workload::Scenario;
+use crate::scenario::Scenario;
 
 /// Waiting on a network.
 pub static NETWORK: &[Scenario] = &[Scenario::of::<url_download::UrlDownload>()];

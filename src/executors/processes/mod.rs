@@ -62,7 +62,7 @@ impl Processes {
         let mut pool = Processes {
             members: members.into_iter().map(|m| Mutex::new(Some(m))).collect(),
             senders,
-            in_flight: in_flight.unwrap_or(usize::MAX),
+            in_flight: in_flight.map_or(usize::MAX, |most| most.max(1)),
         };
         pool.members_mut().flatten().try_for_each(Member::greet)?;
         Ok(pool)
