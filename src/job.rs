@@ -111,14 +111,16 @@ impl<W: Workload> Seat<W> {
     fn perform(&mut self, input: &W::Input) -> Result<(Stamps, W::Output), Cause> {
         let worker = self.make()?;
         let started = now();
-        let result = quietly(|| W::run(worker, input));
+        // An error's own words are the workload's code too.
+        let result = quietly(|| W::run(worker, input).map_err(|error| Cause::error(&error)));
         let stopped = now();
         match result {
-            Ok(Ok(output)) => Ok((Stamps { started, stopped }, output)),
-            Ok(Err(error)) => Err(Cause::error(&error)),
+            Ok(output) => Ok((Stamps { started, stopped }, output?)),
             Err(message) => {
-                // A panic may have left the state half changed: the next task gets a new one.
-                self.worker = None;
+                // It may have left the state half changed: the next task gets a new one. Dropping the old one
+                // may panic again.
+                let state = self.worker.take();
+                let _ = quietly(move || drop(state));
                 Err(Cause::Panicked { message })
             }
         }

@@ -126,8 +126,8 @@ mod tests {
                 Ok(())
             }
         }
-        let options =
-            Options { size: Size::Smoke, workers: Some(vec![4, 1, 4]), executors: executors::ALL.to_vec() };
+        let executors = parse_executors("serial,threads,rayon,processes").unwrap();
+        let options = Options { size: Size::Smoke, workers: Some(vec![4, 1, 4]), executors };
         let variants = options.variants(&Scenario::of::<Nested>());
         let names: Vec<_> = variants.iter().map(ToString::to_string).collect();
         assert_eq!(names, ["serial/1", "threads/1", "threads/4", "processes/1", "processes/4"]);

@@ -35,7 +35,9 @@ pub(crate) fn play(role: Role) {
 pub(crate) fn mode() -> Option<(String, Vec<String>)> {
     let mut arguments = env::args_os().skip(1).map(OsString::into_string).map_while(Result::ok);
     (arguments.next()? == MODE).then_some(())?;
-    Some((arguments.next().unwrap_or_default(), arguments.collect()))
+    let mode = arguments.next().unwrap_or_default();
+    // Cargo adds `--bench` to the arguments of every bench program.
+    Some((mode, arguments.filter(|argument| argument != "--bench").collect()))
 }
 
 /// Whether this program can be re-executed as a helper.

@@ -58,8 +58,6 @@ impl Kind {
 pub struct Hello {
     /// parbench's version and that of the frames.
     pub version: String,
-    /// The names of the scenarios that the program serves.
-    pub scenarios: Vec<String>,
 }
 
 /// The version that both ends must have.

@@ -33,8 +33,7 @@ fn serve(scenarios: &'static [Scenario]) -> Result<()> {
     let mut socket =
         take_socket().context("stdin is not the socket of a pool; workers are started by one")?;
     program::end_with(socket.try_clone()?.into())?;
-    let names = scenarios.iter().map(|scenario| scenario.name.to_string()).collect();
-    let hello = Hello { version: VERSION.into(), scenarios: names };
+    let hello = Hello { version: VERSION.into() };
     let hello = Frame::new(Kind::Hello, Packet::pack(&hello)?);
     wire::write(&mut socket, &hello)?;
 

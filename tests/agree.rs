@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Result, ensure};
 use libtest_mimic::{Arguments, Trial};
-use parbench::executors::{ALL, Kind, Means};
+use parbench::executors::{ALL, Kind, Means, Place};
 use parbench::scenarios::FAMILIES;
 use parbench::{Inputs, Job, Packet, Scenario, Size, Workload};
 
@@ -111,12 +111,17 @@ fn whereabouts() -> Result<()> {
         let places = packets.into_iter().map(Packet::unpack).collect::<Result<BTreeSet<(u32, String)>>>()?;
         let processes: BTreeSet<_> = places.iter().map(|(process, _)| *process).collect();
         let here = (std::process::id(), format!("{:?}", std::thread::current().id()));
-        let sound = match kind.name {
-            "serial" => places == BTreeSet::from([here.clone()]),
-            "processes" => processes.len() == workers && !processes.contains(&here.0),
-            _ => places.len() == workers && processes == BTreeSet::from([here.0]) && !places.contains(&here),
+        let elsewhere = places.len() >= workers && !places.contains(&here);
+        let sound = match kind.place {
+            Place::Here => places == BTreeSet::from([here.clone()]),
+            Place::Threads => elsewhere && processes == BTreeSet::from([here.0]),
+            Place::Processes => elsewhere && processes.len() == workers && !processes.contains(&here.0),
         };
-        ensure!(sound, "{}: the tasks of 3 workers ran in {places:?}, the caller is {here:?}", kind.name);
+        ensure!(
+            sound,
+            "{}: the tasks of {workers} workers ran in {places:?}, the caller is {here:?}",
+            kind.name
+        );
     }
     Ok(())
 }

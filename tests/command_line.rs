@@ -9,6 +9,7 @@ use anyhow::{Result, ensure};
 use common::trial;
 use libtest_mimic::Arguments;
 use parbench::Scenario;
+use parbench::executors::ALL;
 use parbench::fixtures::folder::Folder;
 use parbench::record::Record;
 use parbench::scenarios::{COMPUTE, NETWORK};
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         trial("a failing task ends the program with status 2", failure),
         trial("bad values in the environment are one sentence and status 2", environment),
         trial("bad arguments of a mode are one sentence and status 2", arguments),
+        trial("help is a result", help),
         trial("rounds measure in random order and its reverse", rounds),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
@@ -71,9 +73,14 @@ fn filter() -> Result<()> {
 fn test() -> Result<()> {
     let output = bench("compute", &["--test"], &[])?;
     let tested = text(&output.stdout);
-    // Two scenarios; serial, and three executors with one and two workers.
-    ensure!(output.status.success() && tested.matches("Success").count() == 2 * 7, "{tested}");
+    let expected = COMPUTE.len() * variants();
+    ensure!(output.status.success() && tested.matches("Success").count() == expected, "{tested}");
     Ok(())
+}
+
+/// Variants of a scenario with one and two workers.
+fn variants() -> usize {
+    ALL.iter().map(|kind| if kind.single { 1 } else { 2 }).sum()
 }
 
 fn baseline() -> Result<()> {
@@ -93,6 +100,8 @@ fn baseline() -> Result<()> {
         text(&compared.stdout)
     );
     ensure!(Path::new(home).join("cpu_loop/report/index.html").exists(), "there is no report");
+    let quick = run(&["--quick"])?;
+    ensure!(quick.status.success() && text(&quick.stdout).contains("time:"), "{}", text(&quick.stderr));
     Ok(())
 }
 
@@ -146,6 +155,12 @@ fn arguments() -> Result<()> {
     Ok(())
 }
 
+fn help() -> Result<()> {
+    let output = bench("compute", &["parbench", "rounds", "--help", "--bench"], &[])?;
+    ensure!(output.status.success() && text(&output.stdout).contains("--ceiling"), "{output:?}");
+    Ok(())
+}
+
 fn rounds() -> Result<()> {
     let run = |seed| {
         let arguments =
@@ -157,10 +172,10 @@ fn rounds() -> Result<()> {
         Ok(records?)
     };
     let records = run("1")?;
-    ensure!(records.len() == 7 * 2 * 3, "{} records", records.len());
+    ensure!(records.len() == variants() * 2 * 3, "{} records", records.len());
     let orders = |records: &[Record]| -> Vec<Vec<String>> {
         let variant = |record: &Record| format!("{}/{}", record.executor, record.workers);
-        records.chunks(7).map(|pass| pass.iter().map(variant).collect()).collect()
+        records.chunks(variants()).map(|pass| pass.iter().map(variant).collect()).collect()
     };
     let passes = orders(&records);
     for pair in passes.chunks(2) {

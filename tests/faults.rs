@@ -9,45 +9,63 @@ use std::process::{self, Command, ExitCode, Stdio};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use common::{children, eventually, trial};
+use common::{children, eventually, has_ended, trial};
 use deeds::{SCENARIOS, victim};
-use libtest_mimic::Arguments;
+use libtest_mimic::{Arguments, Trial};
 use parbench::executors::{ALL, Kind, Means};
 use parbench::{Executor, Job, Outcome, Scenario, Size};
 
 fn main() -> ExitCode {
     parbench::bench::enter(SCENARIOS);
-    if std::env::args().nth(1).as_deref() == Some("hold a busy pool") {
-        return hold_a_busy_pool();
+    let arguments: Vec<_> = std::env::args().collect();
+    if let [_, mode, workload] = &arguments[..]
+        && mode == HOLD
+    {
+        return if hold_a_pool(workload).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     let mut trials = Vec::new();
     for kind in ALL {
-        let name = |what| format!("{what} on {}", kind.name);
-        trials.push(trial(name("a panic is the failure of its task alone"), move || panics(kind)));
-        trials.push(trial(name("an error is the failure of its task alone"), move || errs(kind)));
-        trials
-            .push(trial(name("state that cannot be made is an error before the batch"), move || picky(kind)));
-        trials.push(trial(name("a panic costs the worker its state"), move || moody(kind)));
+        let mut add = |what, test: fn(&Kind) -> Result<()>| {
+            trials.push(fault(format!("{what} on {}", kind.name), move || test(kind)));
+        };
+        add("a panic is the failure of its task alone", panics);
+        add("an error is the failure of its task alone", errs);
+        add("state that cannot be made is an error before the batch", picky);
+        add("a panic costs the worker its state", moody);
     }
     trials.extend([
-        trial("large messages between small ones are no deadlock", bulky),
-        trial("an exit costs its task and no other", exits),
-        trial("an abort costs its task and no other", aborts),
-        trial("a pool whose workers all exit works on", all_exit),
-        trial("a worker killed during a task costs that task", killed),
-        trial("a worker killed between two batches costs nothing", killed_while_idle),
-        trial("a task may print, read stdin and leave children", misbehaves),
-        trial("a task cannot start workers", fork_bombs),
-        trial("an input that cannot be packed is the failure of its task", unpacked),
-        trial("dropping a pool leaves no process", dropped),
-        trial("a killed program leaves no busy worker", orphans),
-        trial("an interrupted program leaves no worker", interrupted),
-        trial("a worker without a pool is refused", refused),
+        fault("large messages between small ones are no deadlock", bulky),
+        fault("an exit costs its task and no other", exits),
+        fault("an exit among many short tasks costs its task and no other", exit_among_many),
+        fault("an abort costs its task and no other", aborts),
+        fault("a pool whose workers all exit works on", all_exit),
+        fault("a worker killed during a task costs that task", killed),
+        fault("a worker killed between two batches costs nothing", killed_while_idle),
+        fault("a task may print, read stdin and leave children", misbehaves),
+        fault("a task cannot start workers", fork_bombs),
+        fault("an input that cannot be packed is the failure of its task", unpacked),
+        fault("dropping a pool leaves no process", dropped),
+        fault("a killed program leaves no busy worker", || owner_ends("busy", "-KILL")),
+        fault("a killed program leaves no idle worker", || owner_ends("fine", "-KILL")),
+        fault("an interrupted program leaves no busy worker", || owner_ends("busy", "-INT")),
+        fault("an interrupted program leaves no idle worker", || owner_ends("fine", "-INT")),
+        fault("a worker without a pool is refused", refused),
     ]);
     let mut arguments = Arguments::from_args();
     // They look for children of this process: one at a time.
     arguments.test_threads = Some(1);
     libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// Makes this program hold a pool with a workload.
+const HOLD: &str = "hold a pool";
+
+/// A trial after which this process must have no child.
+fn fault(name: impl Into<String>, test: impl FnOnce() -> Result<()> + Send + 'static) -> Trial {
+    trial(name, || {
+        test()?;
+        gone()
+    })
 }
 
 fn job(workload: &str, workers: usize) -> Result<Arc<dyn Job>> {
@@ -146,6 +164,21 @@ fn exits() -> Result<()> {
     twice(&mut *processes()?, "exits", &expected)
 }
 
+/// With dozens of tasks on the way, each answered at once: what the worker answered before it ended counts.
+fn exit_among_many() -> Result<()> {
+    for workers in [1, 2] {
+        let mut pool = Kind::find("processes")?.start(&Means::workers(workers))?;
+        for _ in 0..5 {
+            let job = job("many", workers)?;
+            let outcome = pool.execute(&job)?;
+            let failures = failures(&job, &outcome)?;
+            let expected = "many, task 1000: its worker process ended while it ran (exit status: 3)";
+            ensure!(failures == [expected], "{failures:#?}");
+        }
+    }
+    Ok(())
+}
+
 fn aborts() -> Result<()> {
     let expected =
         ["aborts, task 1: its worker process ended while it ran (signal: 6 (SIGABRT)", "aborts, task 3:"];
@@ -196,9 +229,8 @@ fn killed_while_idle() -> Result<()> {
     let before = children(process::id())?;
     ensure!(before.len() == 2, "{before:?}");
     before.iter().try_for_each(|worker| kill("-KILL", *worker))?;
-    eventually("both are dead", || {
-        before.iter().all(|worker| common::state(*worker).is_none_or(|s| s == 'Z'))
-    })?;
+    eventually("both are dead", || before.iter().all(|worker| has_ended(*worker)))?;
+
     pool.execute(&fine)?.spans()?;
     fine.check()?;
     let after = children(process::id())?;
@@ -237,38 +269,39 @@ fn dropped() -> Result<()> {
     Ok(())
 }
 
-/// The main of a program that is killed while its workers run a task for a minute.
-fn hold_a_busy_pool() -> ExitCode {
-    let held = || processes()?.execute(&job("busy", 2)?);
-    println!("{held:?}", held = held().map(|outcome| outcome.tasks));
-    ExitCode::FAILURE
+/// The main of a program that is ended while it has a pool: one that runs a task for a minute, or an idle one
+/// that waits for a line.
+fn hold_a_pool(workload: &str) -> Result<()> {
+    let mut pool = processes()?;
+    pool.execute(&job(workload, 2)?)?.spans()?;
+    // Says that it is idle as the other says that it is busy.
+    fs::write(victim(), "")?;
+    std::io::stdin().read_line(&mut String::new())?;
+    drop(pool);
+    Ok(())
 }
 
-fn with_a_busy_pool(end: impl FnOnce(u32) -> Result<()>) -> Result<()> {
-    let mut holder = Command::new(std::env::current_exe()?).arg("hold a busy pool").spawn()?;
+/// Ends a program by a signal while its pool is busy, or idle.
+fn owner_ends(workload: &str, signal: &str) -> Result<()> {
+    let mut owner = Command::new(std::env::current_exe()?)
+        .args([HOLD, workload])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let sign = victim().replace(&process::id().to_string(), &owner.id().to_string());
     let mut workers = Vec::new();
-    let busy = eventually("it has two busy workers", || {
-        workers = children(holder.id()).unwrap_or_default();
-        workers.len() == 2 && fs::exists(victim_of(holder.id())).unwrap_or(false)
+    let ready = eventually("it has two workers", || {
+        workers = children(owner.id()).unwrap_or_default();
+        workers.len() == 2 && fs::exists(&sign).unwrap_or(false)
     });
-    let ended = busy.and_then(|()| end(holder.id()));
-    holder.kill()?;
-    holder.wait()?;
-    let _ = fs::remove_file(victim_of(holder.id()));
+    let ended = ready.and_then(|()| kill(signal, owner.id()));
+    if ended.is_err() {
+        owner.kill()?;
+    }
+    owner.wait()?;
+    let _ = fs::remove_file(&sign);
     ended?;
-    eventually("no worker outlives it", || workers.iter().all(|worker| common::state(*worker).is_none()))
-}
-
-fn victim_of(owner: u32) -> String {
-    victim().replace(&process::id().to_string(), &owner.to_string())
-}
-
-fn orphans() -> Result<()> {
-    with_a_busy_pool(|holder| kill("-KILL", holder))
-}
-
-fn interrupted() -> Result<()> {
-    with_a_busy_pool(|holder| kill("-INT", holder))
+    eventually("no worker outlives it", || workers.iter().all(|worker| has_ended(*worker)))
 }
 
 fn refused() -> Result<()> {

@@ -3,18 +3,23 @@
 mod common;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{self, Command, ExitCode, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use common::{children, eventually, state, trial};
+use common::{children, eventually, has_ended, trial};
 use libtest_mimic::Arguments;
 use parbench::fixtures::folder::Folder;
 use parbench::fixtures::http::{Fault, Http, Page};
 use parbench::scenarios::NETWORK;
 use reqwest::blocking::{Client, Response};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 fn main() -> ExitCode {
     parbench::bench::enter(NETWORK);
@@ -24,7 +29,7 @@ fn main() -> ExitCode {
     let trials = vec![
         trial("a page arrives as it is", page),
         trial("404 and 500 arrive as such", statuses),
-        trial("a reset is an error at once", || fails(Fault::Reset, |error| error.is_request())),
+        trial("a reset is an error", || fails(Fault::Reset, is_reset)),
         trial("a truncated body is an error", || {
             fails(Fault::Truncated, |error| error.is_decode() || error.is_body())
         }),
@@ -41,6 +46,8 @@ fn main() -> ExitCode {
         trial("a page that is missing is one clear error", || own_urls(Some(Fault::NotFound))),
         trial("a connection that is reset is one clear error", || own_urls(Some(Fault::Reset))),
         trial("a host that is dead is one clear error", own_dead_url),
+        trial("your own URLs may be https", own_tls),
+        trial("a certificate for another name is one clear error", own_untrusted_tls),
         trial("a server that speaks no TLS is one clear error", own_bad_tls),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
@@ -52,7 +59,7 @@ fn page_with(fault: Option<Fault>) -> Page {
 
 fn get(server: &Http, page: &Page) -> reqwest::Result<Response> {
     // Long enough for a slow machine; only a hang takes it all.
-    let client = Client::builder().timeout(Duration::from_secs(2)).tls_certs_only([]).build()?;
+    let client = Client::builder().timeout(Duration::from_secs(2)).tls_certs_only([]).no_proxy().build()?;
     client.get(server.url(page)).send()
 }
 
@@ -86,6 +93,13 @@ fn fails(fault: Fault, is_expected: fn(&reqwest::Error) -> bool) -> Result<()> {
     Ok(())
 }
 
+fn is_reset(error: &reqwest::Error) -> bool {
+    let mut sources = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    sources.any(|source| {
+        source.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::ConnectionReset)
+    })
+}
+
 fn trickle() -> Result<()> {
     let page = page_with(Some(Fault::Trickle));
     ensure!(get(&server()?, &page)?.bytes()? == page.body(), "another page came");
@@ -96,7 +110,8 @@ fn dead() -> Result<()> {
     let server = server()?;
     let url = server.url(&page_with(None));
     drop(server);
-    let error = reqwest::blocking::Client::builder().tls_certs_only([]).build()?.get(url).send().err();
+    let error =
+        reqwest::blocking::Client::builder().tls_certs_only([]).no_proxy().build()?.get(url).send().err();
     ensure!(error.as_ref().is_some_and(reqwest::Error::is_connect), "{error:?}");
     Ok(())
 }
@@ -133,7 +148,7 @@ fn owner_ends(signal: &str) -> Result<()> {
     let killed = Command::new("kill").args([signal, &owner.id().to_string()]).status()?;
     owner.wait()?;
     ensure!(killed.success() && fixtures.len() == 2 && !path.trim().is_empty(), "{fixtures:?} {path}");
-    eventually("no fixture outlives it", || fixtures.iter().all(|fixture| state(*fixture).is_none()))?;
+    eventually("no fixture outlives it", || fixtures.iter().all(|fixture| has_ended(*fixture)))?;
     eventually("the folder is gone", || fs::exists(path.trim()).is_ok_and(|there| !there))
 }
 
@@ -153,7 +168,10 @@ fn download(urls: &str) -> Result<process::Output> {
     fs::write(&list, urls)?;
     let arguments = ["parbench", "rounds", "url_download", "--rounds", "1", "--workers", "2"];
     let mut command = Command::new(std::env::current_exe()?);
-    Ok(command.args(arguments).env("PARBENCH_URLS", list).stdin(Stdio::null()).output()?)
+    // A proxy of the environment is no part of the list: were it used, nothing would arrive.
+    command.args(arguments).env("PARBENCH_URLS", list).env("HTTP_PROXY", "http://127.0.0.1:1");
+    command.env("SSL_CERT_FILE", authority());
+    Ok(command.stdin(Stdio::null()).output()?)
 }
 
 fn own_urls(fault: Option<Fault>) -> Result<()> {
@@ -181,6 +199,54 @@ fn own_dead_url() -> Result<()> {
     let error = String::from_utf8(output.stderr)?;
     let clear = error.contains("cannot connect (Connection refused") && error.lines().count() == 1;
     ensure!(output.status.code() == Some(2) && clear && !error.contains("tiger"), "{error}");
+    Ok(())
+}
+
+/// The certificate of an authority of our own, which signed the one of `tls_server`.
+fn authority() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tls/authority.pem")
+}
+
+/// A server that answers every request over TLS, for as long as this program lives; its address.
+fn tls_server() -> Result<String> {
+    let file = |name: &str| authority().with_file_name(name);
+    let certificates = CertificateDer::pem_file_iter(file("server.pem"))?.collect::<Result<Vec<_>, _>>()?;
+    let key = PrivateKeyDer::from_pem_file(file("server.key"))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let config = Arc::new(config.with_no_client_auth().with_single_cert(certificates, key)?);
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?.to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let config = Arc::clone(&config);
+            std::thread::spawn(move || answer(StreamOwned::new(ServerConnection::new(config)?, stream)));
+        }
+    });
+    Ok(address)
+}
+
+fn answer(mut stream: StreamOwned<ServerConnection, TcpStream>) -> Result<()> {
+    let mut request = [0; 4096];
+    while stream.read(&mut request)? > 0 {
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecret")?;
+    }
+    Ok(())
+}
+
+fn own_tls() -> Result<()> {
+    let address = tls_server()?;
+    let output = download(&format!("https://{address}/a\nhttps://{address}/b\n"))?;
+    ensure!(output.status.success(), "{}", String::from_utf8(output.stderr)?);
+    ensure!(String::from_utf8(output.stdout)?.contains("\"tasks\":2"), "no records");
+    Ok(())
+}
+
+fn own_untrusted_tls() -> Result<()> {
+    // The certificate is for 127.0.0.1, and so is this address; the name is another.
+    let url = format!("https://localhost:{}/", tls_server()?.rsplit(':').next().unwrap_or_default());
+    let error = String::from_utf8(download(&url)?.stderr)?;
+    ensure!(error.contains("cannot connect (") && error.contains("ertificate"), "{error}");
     Ok(())
 }
 

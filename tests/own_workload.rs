@@ -5,6 +5,8 @@
 use std::path::Path;
 use std::process::Command;
 
+use parbench::executors::ALL;
+
 /// `cargo bench … -- ARGUMENTS` for the crate in `tests/downstream`, and what it printed.
 fn bench(arguments: &[&str]) -> String {
     // Our own target folder and profile, so that most of what it needs is built already.
@@ -29,9 +31,11 @@ fn bench(arguments: &[&str]) -> String {
 #[test]
 fn a_workload_of_ones_own_runs_on_every_executor() {
     let stdout = bench(&["--test"]);
-    for variant in ["serial/1", "threads/1", "threads/2", "rayon/1", "rayon/2", "processes/1", "processes/2"]
-    {
-        assert!(stdout.contains(&format!("Testing words/{variant}\nSuccess")), "{variant}: {stdout}");
+    for kind in ALL {
+        for workers in if kind.single { 1..=1 } else { 1..=2 } {
+            let variant = format!("Testing words/{}/{workers}\nSuccess", kind.name);
+            assert!(stdout.contains(&variant), "{variant}: {stdout}");
+        }
     }
 }
 
@@ -41,8 +45,9 @@ fn a_workload_of_ones_own_has_all_modes() {
     let records = bench(&["parbench", "rounds", "words", "--rounds", "2", "--ceiling"]);
     let records: Vec<parbench::record::Record> =
         records.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    // Serial, three executors with one and two workers, and two ceilings; two rounds, each there and back.
-    assert_eq!(records.len(), (1 + 3 * 2 + 2) * 2 * 2);
+    // Every executor with one and two workers, and two ceilings; two rounds, each there and back.
+    let variants: usize = ALL.iter().map(|kind| if kind.single { 1 } else { 2 }).sum();
+    assert_eq!(records.len(), (variants + 2) * 2 * 2);
     assert!(records.iter().all(|record| record.wall_ns > 0 && record.tasks == 8 * copies(record)));
 }
 

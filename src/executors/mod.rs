@@ -28,11 +28,24 @@ pub struct Kind {
     pub name: &'static str,
     /// What it is, in half a sentence.
     pub about: &'static str,
+    /// Where its tasks run.
+    pub place: Place,
     /// It has one worker and no more.
     pub single: bool,
     /// It can run workloads that are [`crate::Workload::NESTED`].
     pub nests: bool,
     start: fn(&Means) -> Result<Box<dyn Executor>>,
+}
+
+/// Where an executor's tasks run, seen from its caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// On the calling thread.
+    Here,
+    /// On other threads of this process.
+    Threads,
+    /// In other processes.
+    Processes,
 }
 
 /// What an executor is given.

@@ -6,13 +6,14 @@ use anyhow::Result;
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use super::{Executor, Kind, Outcome, measure, open};
+use super::{Executor, Kind, Outcome, Place, measure, open};
 use crate::job::Job;
 use crate::span::TaskSpan;
 
 pub(super) const KIND: Kind = Kind {
     name: "rayon",
     about: "work-stealing threads, a pool of its own",
+    place: Place::Threads,
     single: false,
     // A worker that waits for an inner pool steals the next task: three tasks of 50 ms each showed spans of
     // 0 to 100 ms.

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
-use super::{Executor, Kind, Outcome, measure, open};
+use super::{Executor, Kind, Outcome, Place, measure, open};
 use crate::job::Job;
 use crate::span::TaskSpan;
 
 pub(super) const KIND: Kind = Kind {
     name: "serial",
     about: "one task after the other on the calling thread",
+    place: Place::Here,
     single: true,
     nests: true,
     start: |_| Ok(Box::new(Serial)),

@@ -7,13 +7,14 @@ use std::thread::{self, JoinHandle};
 use anyhow::{Context, Result};
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 
-use super::{Entry, Executor, Kind, Outcome, measure, open};
+use super::{Entry, Executor, Kind, Outcome, Place, measure, open};
 use crate::job::Job;
 use crate::span::TaskSpan;
 
 pub(super) const KIND: Kind = Kind {
     name: "threads",
     about: "threads fed by a channel",
+    place: Place::Threads,
     single: false,
     nests: true,
     start: |means| Ok(Box::new(Threads::start(means.workers)?)),

@@ -44,23 +44,30 @@ impl Copies {
     /// One batch in each copy at the same time: the tasks of all, and the time from the first beginning to
     /// the last end.
     pub(super) fn run(&mut self) -> Result<(usize, Duration)> {
+        let (mut tasks, mut first, mut last) = (0, u64::MAX, 0);
+        for [done, began, ended] in self.all("run")? {
+            tasks += done as usize;
+            first = first.min(began);
+            last = last.max(ended);
+        }
+        // Only now: a copy that checks would slow down those that still run.
+        self.all("check")?;
+        Ok((tasks, Duration::from_nanos(last.saturating_sub(first))))
+    }
+
+    /// Gives every copy a word, and returns what each answers.
+    fn all(&mut self, word: &str) -> Result<Vec<[u64; 3]>> {
         for copy in &mut self.0 {
             let words = copy.words.as_mut().context("a serial copy has ended")?;
-            words.write_all(b"go\n").context("a serial copy has ended")?;
+            words.write_all(format!("{word}\n").as_bytes()).context("a serial copy has ended")?;
         }
-        let (mut tasks, mut first, mut last) = (0, u64::MAX, 0);
-        for copy in &mut self.0 {
+        let answer = |copy: &mut Copy| {
             let mut line = String::new();
             copy.answers.read_line(&mut line)?;
-            let numbers: Result<Vec<u64>, _> = line.split_whitespace().map(str::parse).collect();
-            let Ok([done, began, ended]) = numbers.as_deref() else {
-                bail!("a serial copy failed: see what it said on stderr")
-            };
-            tasks += *done as usize;
-            first = first.min(*began);
-            last = last.max(*ended);
-        }
-        Ok((tasks, Duration::from_nanos(last.saturating_sub(first))))
+            let numbers: Vec<u64> = line.split_whitespace().map_while(|number| number.parse().ok()).collect();
+            numbers.try_into().ok().context("a serial copy failed: see what it said on stderr")
+        };
+        self.0.iter_mut().map(answer).collect()
     }
 }
 
@@ -74,8 +81,8 @@ impl Drop for Copies {
     }
 }
 
-/// `parbench copy SCENARIO SIZE`: a batch for every line on stdin, answered with the number of tasks, when the
-/// batch began and when it ended.
+/// `parbench copy SCENARIO SIZE`: for every `run` on stdin a batch, for every `check` a check of its answers;
+/// both are answered with the number of tasks, when the batch began and when it ended.
 pub(crate) fn main(
     scenarios: &'static [Scenario],
     arguments: &[String],
@@ -87,13 +94,18 @@ pub(crate) fn main(
     let mut serial = Kind::find("serial")?.start(&Means::workers(1))?;
     // A batch may take long: whoever measures may be gone before it is done.
     program::end_with(rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), 3)?)?;
-    for line in std::io::stdin().lines() {
-        line?;
-        let outcome = serial.execute(&job)?;
-        let tasks = outcome.spans()?.len();
-        job.check()?;
-        let ended = outcome.began + outcome.wall.as_nanos() as u64;
-        writeln!(results, "{tasks} {} {ended}", outcome.began)?;
+    let (mut tasks, mut began, mut ended) = (0, 0, 0);
+    for word in std::io::stdin().lines() {
+        match &word?[..] {
+            "run" => {
+                let outcome = serial.execute(&job)?;
+                (tasks, began) = (outcome.spans()?.len(), outcome.began);
+                ended = began + outcome.wall.as_nanos() as u64;
+            }
+            "check" => job.check()?,
+            word => bail!("`{word}` is neither run nor check"),
+        }
+        writeln!(results, "{tasks} {began} {ended}")?;
     }
     Ok(())
 }

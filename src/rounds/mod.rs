@@ -28,8 +28,12 @@ pub(crate) fn main(
     let arguments = match command().try_get_matches_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
-            // Prints help on stdout, as somebody who asks for it expects, and mistakes on stderr.
-            error.print()?;
+            // Help is a result for who asked for it; a mistake is none.
+            if error.use_stderr() {
+                error.print()?;
+            } else {
+                write!(results, "{}", error.render())?;
+            }
             std::process::exit(error.exit_code());
         }
     };
@@ -88,8 +92,6 @@ fn command() -> Command {
                 .long("spans")
                 .action(ArgAction::SetTrue)
                 .help("Adds every task's span to round 0"),
-            // Cargo adds it to the arguments of every bench program.
-            Arg::new("bench").long("bench").action(ArgAction::SetTrue).hide(true),
         ])
 }
 
@@ -134,8 +136,9 @@ impl Plan {
                     if !(self.spans && round == 0) {
                         record.spans = None;
                     }
-                    serde_json::to_writer(&mut *results, &record).context("cannot write a record")?;
-                    writeln!(results).context("cannot write a record")?;
+                    // In one piece, so that a run that is killed leaves whole lines.
+                    let line = serde_json::to_string(&record)? + "\n";
+                    results.write_all(line.as_bytes()).context("cannot write a record")?;
                 }
             }
         }

@@ -116,7 +116,12 @@ fn probe(&Order { seed, rows }: &Order, par: Par) -> Probe {
     let vector = Array1::from_iter((0..rows).map(|row| 1.0 + row as f64 / rows as f64));
     let solved = view(&columns[..]).dot(&vector);
     let residual = view(&numbers[..]).dot(&solved) - &vector;
-    Probe { sum: solved.sum(), residual: residual.iter().fold(0.0, |most, element| element.abs().max(most)) }
+    Probe { sum: solved.sum(), residual: largest(residual) }
+}
+
+/// The largest absolute value; NaN if there is one, which `f64::max` would pass over.
+fn largest(elements: impl IntoIterator<Item = f64>) -> f64 {
+    elements.into_iter().map(f64::abs).max_by(f64::total_cmp).unwrap_or(0.0)
 }
 
 /// The inverse of a matrix given row by row; returned transposed, that is, its columns are the inverse's rows.
@@ -154,7 +159,7 @@ mod tests {
         let orders = orders(Size::Smoke).tasks;
         let mut probes: Vec<_> = orders.iter().map(|order| probe(order, Par::Seq)).collect();
         check(&orders, &probes).unwrap();
-        for residual in [f64::NAN, 0.5] {
+        for residual in [largest([0.0, f64::NAN, 1.0]), largest([0.0, -f64::NAN]), largest([0.1, -0.5])] {
             probes[3].residual = residual;
             assert!(format!("{:#}", check(&orders, &probes).unwrap_err()).contains("matrix 3"));
         }

@@ -56,14 +56,17 @@ pub(super) struct Browser(Client);
 impl Default for Browser {
     fn default() -> Self {
         let builder = Client::builder().timeout(TIMEOUT).connect_timeout(TIMEOUT / 3);
-        let builder = builder.redirect(redirect::Policy::limited(10));
+        // No proxy: it would be what is measured, and does not know the fixture.
+        let builder = builder.redirect(redirect::Policy::limited(10)).no_proxy();
         // An error only says that another part of the program installed one before.
         let _ = ring::default_provider().install_default();
         // Certificates are the system's for real URLs, and none for the fixture: reading them takes time and
         // memory, and a machine without any must do for it.
-        let own = env::var_os(URLS).is_some();
-        let builder = if own { builder } else { builder.tls_certs_only([]) };
-        Browser(builder.build().expect("the options above are valid on every system"))
+        let own = env::var_os(URLS).and_then(|file| fs::read_to_string(file).ok()).unwrap_or_default();
+        let builder = if own.contains("https:") { builder } else { builder.tls_certs_only([]) };
+        Browser(builder.build().unwrap_or_else(|error| {
+            panic!("cannot make an HTTP client ({}): has this system certificates?", deepest(&error))
+        }))
     }
 }
 
@@ -120,9 +123,11 @@ fn read_urls(file: &Path) -> Result<Vec<Source>> {
     let lines = text.lines().enumerate().map(|(at, line)| (at + 1, line.trim()));
     let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
     let sources = lines.map(|(number, line)| {
-        let help = || format!("{place}, line {number}: `{}` is no URL of http or https", redact(line));
+        // Not the line itself: where it is no URL, nobody knows which part of it is a password.
+        let help = || format!("{place}, line {number}: write a URL like https://host/path");
         let url = Url::parse(line).with_context(help)?;
-        ensure!(matches!(url.scheme(), "http" | "https"), help());
+        let scheme = url.scheme();
+        ensure!(matches!(scheme, "http" | "https"), "{}; `{scheme}` is neither http nor https", help());
         Ok(Source { url: url.into(), expected: None })
     });
     let sources = sources.collect::<Result<Vec<_>>>()?;
@@ -132,35 +137,34 @@ fn read_urls(file: &Path) -> Result<Vec<Source>> {
 
 /// A URL without what may be secret: user, password, query and fragment.
 fn redact(url: &str) -> String {
-    let (visible, hidden) = match url.find(['?', '#']) {
-        Some(at) => (&url[..at], "?…"),
-        None => (url, ""),
-    };
-    let (scheme, rest) = visible.split_once("://").map_or(("", visible), |(scheme, rest)| (scheme, rest));
-    // Everything before the last @ may be a password, even where the line is no URL at all.
-    let rest = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-    let separator = if scheme.is_empty() { "" } else { "://" };
-    format!("{scheme}{separator}{rest}{hidden}")
+    let Ok(url) = Url::parse(url) else { return "a URL".into() };
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    let hidden = if url.query().is_some() || url.fragment().is_some() { "?…" } else { "" };
+    format!("{}://{}{port}{}{hidden}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
 }
 
 /// What went wrong with a download, in words; reqwest's own sentence may hold the whole URL.
 fn explain(url: &str, error: reqwest::Error) -> anyhow::Error {
-    let what = if error.is_timeout() {
-        format!("no answer within {} s", TIMEOUT.as_secs())
-    } else if error.is_connect() {
+    // A connection that takes too long is both.
+    let what = if error.is_connect() {
         "cannot connect".into()
+    } else if error.is_timeout() {
+        format!("no answer within {} s", TIMEOUT.as_secs())
     } else if error.is_body() || error.is_decode() {
         "the answer broke off".into()
     } else {
         "no answer".into()
     };
     let error = error.without_url();
-    // The innermost source is the system's word, such as "Connection refused".
-    let mut deepest: &dyn error::Error = &error;
-    while let Some(source) = deepest.source() {
-        deepest = source;
+    anyhow!("{}: {what} ({})", redact(url), deepest(&error))
+}
+
+/// The innermost source of an error: the system's word, such as "Connection refused".
+fn deepest<'a>(mut error: &'a (dyn error::Error + 'static)) -> &'a dyn error::Error {
+    while let Some(source) = error.source() {
+        error = source;
     }
-    anyhow!("{}: {what} ({deepest})", redact(url))
+    error
 }
 
 #[cfg(test)]
@@ -186,9 +190,10 @@ mod tests {
         for (text, reason) in [
             ("", "has no URL in it"),
             ("# nothing\n", "has no URL in it"),
-            ("http://a.example\nexample.com/page?token=tiger", "line 2: `example.com/page?…` is no URL"),
-            ("ftp://me:tiger@example.com/x", "line 1: `ftp://example.com/x` is no URL"),
-            ("http://me:tiger@exa mple.com", "line 1: `http://exa mple.com` is no URL"),
+            ("http://a.example\nexample.com/page?token=tiger", "line 2: write a URL like https://host/path"),
+            ("ftp://me:tiger@example.com/x", "line 1: write a URL like https://host/path; `ftp` is neither"),
+            ("http://me:tiger@exa mple.com", "line 1: write a URL like"),
+            ("https://me:tiger#x@host/", "line 1: write a URL like"),
         ] {
             let error = format!("{:#}", urls(text).unwrap_err());
             assert!(error.contains(reason), "{text}: {error}");
@@ -205,5 +210,17 @@ mod tests {
         let source = Source { url: "http://h/?t=tiger".into(), expected: Some(Digest::of(b"right")) };
         let error = UrlDownload::check(&[source], &[Digest::of(b"wrong")]).unwrap_err();
         assert!(error.to_string().starts_with("http://h/?… gave"), "{error}");
+    }
+
+    #[test]
+    fn a_url_is_shown_without_user_password_query_and_fragment() {
+        for (url, shown) in [
+            ("https://medium.com/@me/x", "https://medium.com/@me/x"),
+            ("https://me:tiger@h:81/a/b?c=d#e", "https://h:81/a/b?…"),
+            ("http://[::1]:8/#e", "http://[::1]:8/?…"),
+            ("no url", "a URL"),
+        ] {
+            assert_eq!(redact(url), shown);
+        }
     }
 }

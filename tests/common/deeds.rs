@@ -89,7 +89,7 @@ macro_rules! workloads {
         })*
 
         pub(crate) static SCENARIOS: &[Scenario] = &[
-            $(Scenario::of::<$workload>(),)* Scenario::of::<Picky>(), Scenario::of::<Moody>(), Scenario::of::<Bulky>(),
+            $(Scenario::of::<$workload>(),)* Scenario::of::<Picky>(), Scenario::of::<Moody>(), Scenario::of::<Bulky>(), Scenario::of::<Many>(),
         ];
     };
 }
@@ -167,6 +167,32 @@ impl Workload for Moody {
     }
 
     fn check(_: &[u32], _: &[u32]) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Very many very short tasks, of which one ends its worker.
+struct Many;
+
+impl Workload for Many {
+    const NAME: &'static str = "many";
+    type Input = u32;
+    type Output = u32;
+    type Worker = ();
+
+    fn prepare(_: Size) -> Result<Inputs<u32>> {
+        Ok(Inputs::new((0..2_000).collect()))
+    }
+
+    fn run(_: &mut (), &task: &u32) -> Result<u32> {
+        if task == 1_000 {
+            process::exit(3);
+        }
+        Ok(task)
+    }
+
+    fn check(tasks: &[u32], answers: &[u32]) -> Result<()> {
+        ensure!(tasks == answers, "an answer is not that of its own task");
         Ok(())
     }
 }

@@ -34,9 +34,10 @@ fn stat(process: u32) -> Option<(char, u32)> {
     Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
 }
 
-/// The state letter of a process, such as R, S or Z; `None` if there is no such process.
-pub(crate) fn state(process: u32) -> Option<char> {
-    stat(process).map(|(state, _)| state)
+/// Whether a process has ended. One that waits to be reaped has: where the first process of a container reaps
+/// nobody, it stays like that.
+pub(crate) fn has_ended(process: u32) -> bool {
+    stat(process).is_none_or(|(state, _)| state == 'Z')
 }
 
 /// The children of a process.

@@ -53,6 +53,10 @@ pub(super) struct Member {
     /// first is the one it has begun.
     ahead: VecDeque<(usize, usize)>,
     pace: Pace,
+    /// Bytes of the last input.
+    input_bytes: usize,
+    /// Whether the last task could be sent.
+    listens: bool,
 }
 
 impl Member {
@@ -65,7 +69,8 @@ impl Member {
         let child =
             command.spawn().with_context(|| format!("cannot start a worker process ({command:?})"))?;
         let wire = BufReader::with_capacity(BUFFER_BYTES, ours);
-        Ok(Member { child, wire, opened: None, ahead: VecDeque::new(), pace: Pace::default() })
+        let (ahead, pace) = (VecDeque::new(), Pace::default());
+        Ok(Member { child, wire, opened: None, ahead, pace, input_bytes: 0, listens: true })
     }
 
     /// Waits for the worker's hello.
@@ -94,16 +99,21 @@ impl Member {
     /// Has the worker make its state for a scenario, if it has not yet.
     pub(super) fn open(&mut self, workload: &'static str) -> Result<()> {
         if self.opened == Some(workload) {
-            // It may have been killed since the last batch.
-            let status = self.child.try_wait()?;
-            return status.map_or(Ok(()), |status| Err(anyhow!("it ended ({status})")));
+            return Ok(());
         }
+        // Until it succeeds neither is open.
+        self.opened = None;
         self.send(Frame::new(Kind::Open, Packet::pack(&workload.to_string())?))?;
         self.expect(Kind::Ready, OPEN)
             .with_context(|| format!("a worker process cannot open `{workload}`"))?;
         self.opened = Some(workload);
         self.pace = Pace::default();
         Ok(())
+    }
+
+    /// Whether the process has ended, between two batches.
+    pub(super) fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
     }
 
     /// What the worker has used so far.
@@ -114,27 +124,45 @@ impl Member {
 
     /// Whether another task may be sent, when `share` more are this worker's share and `most` may be out.
     pub(super) fn has_room(&self, most: usize, share: usize) -> bool {
-        self.ahead.len() < self.pace.window(share).min(most)
+        // The next input is taken to be as large as the last; `fits` knows when it is there.
+        let bytes = self.bytes_ahead() + self.input_bytes;
+        let room = self.ahead.len() < self.pace.window(share).min(most) && bytes <= MOST_BYTES_AHEAD;
+        self.listens && (room || self.is_idle())
     }
 
     /// Whether an input can be sent without waiting for the worker to read it.
     ///
     /// A busy worker may be writing a large answer: if we wrote a large input meanwhile, nobody would read.
     pub(super) fn fits(&self, input: &Packet) -> bool {
-        let ahead = self.ahead.iter().map(|(_, bytes)| bytes).sum::<usize>();
-        self.is_idle() || ahead + input.len() <= MOST_BYTES_AHEAD
+        self.is_idle() || self.bytes_ahead() + input.len() <= MOST_BYTES_AHEAD
+    }
+
+    fn bytes_ahead(&self) -> usize {
+        self.ahead.iter().map(|(_, bytes)| bytes).sum()
     }
 
     /// Whether every task that was sent has been answered.
-    pub(super) fn is_idle(&self) -> bool {
+    fn is_idle(&self) -> bool {
         self.ahead.is_empty()
     }
 
-    /// Sends a task.
-    pub(super) fn call(&mut self, task: usize, input: Packet) -> Result<(), Gone> {
-        self.ahead.push_back((task, input.len()));
+    /// Whether there is nothing to wait for: no answer is due, and the worker is not known to have ended.
+    pub(super) fn is_done(&self) -> bool {
+        self.is_idle() && self.listens
+    }
+
+    /// Sends a task; tells whether that worked.
+    ///
+    /// If not, the worker has ended or will. Answers that it gave before are still to be read: only
+    /// [`Member::answer`] knows when there are no more.
+    pub(super) fn call(&mut self, task: usize, input: Packet) -> bool {
+        self.input_bytes = input.len();
         let frame = Frame { kind: Kind::Call, id: task as u32, stamps: Stamps::default(), packet: input };
-        wire::write(self.wire.get_mut(), &frame).map_err(|error| Gone(WireError::Broken(error)))
+        self.listens = wire::write(self.wire.get_mut(), &frame).is_ok();
+        if self.listens {
+            self.ahead.push_back((task, self.input_bytes));
+        }
+        self.listens
     }
 
     /// Waits for the next answer.

@@ -21,7 +21,7 @@ use anyhow::{Result, ensure};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use self::member::{Answer, Gone, Member};
-use super::{Entry, Executor, Kind, Means, Outcome, measure};
+use super::{Entry, Executor, Kind, Means, Outcome, Place, measure};
 use crate::job::{Cause, Job};
 use crate::program;
 use crate::span::{TaskSpan, now};
@@ -30,6 +30,7 @@ use crate::usage::Usage;
 pub(super) const KIND: Kind = Kind {
     name: "processes",
     about: "worker processes: this program re-executed, behind a Unix socket",
+    place: Place::Processes,
     single: false,
     nests: true,
     start: |means| Ok(Box::new(Processes::start(means)?)),
@@ -76,9 +77,12 @@ impl Processes {
     fn prepare(&mut self, workload: &'static str) -> Result<()> {
         self.members_mut().try_for_each(|place| {
             // One that was killed between two batches shows only now.
-            if place.as_mut().is_none_or(|member| member.open(workload).is_err()) {
+            if place.as_mut().is_some_and(Member::has_ended) {
                 *place = None;
-                *place = Some(Member::ready(workload)?);
+            }
+            match place {
+                Some(member) => member.open(workload)?,
+                None => *place = Some(Member::ready(workload)?),
             }
             Ok(())
         })
@@ -89,7 +93,7 @@ impl Executor for Processes {
     fn execute(&mut self, job: &Arc<dyn Job>) -> Result<Outcome> {
         ensure!(u32::try_from(job.tasks()).is_ok(), "{} tasks are too many for one batch", job.tasks());
         self.prepare(job.workload())?;
-        let queue = Mutex::new(Queue { fresh: 0..job.tasks(), returned: Vec::new() });
+        let queue = Mutex::new(Queue { fresh: 0..job.tasks(), returned: Vec::new(), unsent: Vec::new() });
         Ok(measure(&**job, |began| {
             let batch = Batch {
                 job: &**job,
@@ -116,13 +120,27 @@ impl Executor for Processes {
 /// Tasks that nobody has yet.
 struct Queue {
     fresh: Range<usize>,
-    /// Sent ahead to a worker that died before it began them.
+    /// Sent ahead to a worker that died before it began them, or never sent.
     returned: Vec<usize>,
+    /// Could not be sent once: their worker ended before or while they were written.
+    unsent: Vec<usize>,
 }
 
 impl Queue {
     fn len(&self) -> usize {
         self.fresh.len() + self.returned.len()
+    }
+
+    /// Returns a task that could not be sent, or says why not: a second time is no accident, but a worker that
+    /// ends whenever it gets this input.
+    fn unsent(&mut self, task: usize) -> Option<Entry> {
+        if self.unsent.contains(&task) {
+            let status = "twice, while its input was on the way".into();
+            return Some((task, Err(Cause::Died { status })));
+        }
+        self.unsent.push(task);
+        self.returned.push(task);
+        None
     }
 
     fn pop(&mut self) -> Option<usize> {
@@ -169,16 +187,20 @@ impl Batch<'_> {
         loop {
             while let Some(task) = self.next(member) {
                 match self.job.pack(task) {
-                    Ok(input) if member.fits(&input) => member.call(task, input)?,
-                    // For whoever is idle first.
-                    Ok(_) => {
+                    Ok(input) if !member.fits(&input) => {
+                        // For whoever is idle first.
                         lock(self.queue).returned.push(task);
                         break;
+                    }
+                    Ok(input) => {
+                        if !member.call(task, input) {
+                            entries.extend(lock(self.queue).unsent(task));
+                        }
                     }
                     Err(cause) => entries.push((task, Err(cause))),
                 }
             }
-            if member.is_idle() {
+            if member.is_done() {
                 return Ok(());
             }
             let (task, answer) = member.answer()?;
