@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use criterion::{BenchmarkId, Criterion, SamplingMode};
+use criterion::{BenchmarkId, Criterion, PlottingBackend, SamplingMode};
 use serde::{Deserialize, Serialize};
 
 use crate::executors::{self, Executor, Means};
@@ -110,6 +110,8 @@ const RESAMPLES: usize = 5_000;
 fn with_criterion(scenarios: &'static [Scenario], options: &Options) {
     let criterion = Criterion::default().sample_size(SAMPLES).nresamples(RESAMPLES);
     let criterion = criterion.warm_up_time(WARM_UP).measurement_time(MEASUREMENT);
+    // The same pictures on every machine, whether it has gnuplot or not.
+    let criterion = criterion.plotting_backend(PlottingBackend::Plotters);
     let mut criterion = criterion.configure_from_args();
     // Plain `cargo bench`: all of it runs, with our times.
     let plain = env::args().skip(1).all(|argument| argument == "--bench");

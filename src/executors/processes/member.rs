@@ -216,6 +216,10 @@ impl Member {
         self.wire.get_ref().set_read_timeout(Some(within))?;
         let frame = wire::read(&mut self.wire);
         self.wire.get_ref().set_read_timeout(None)?;
+        if !matches!(&frame, Ok(frame) if frame.kind == kind || frame.kind == Kind::Failed) {
+            // Whatever it says later would be taken for an answer to something else.
+            let _ = self.child.kill();
+        }
         match frame {
             Ok(frame) if frame.kind == kind => Ok(frame),
             Ok(Frame { kind: Kind::Failed, packet, .. }) => Err(anyhow!("{}", packet.unpack::<Cause>()?)),
