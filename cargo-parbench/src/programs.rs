@@ -57,6 +57,8 @@ impl Cargo {
                 None => eprintln!("note: the bench program `{bench}` has a main of its own and is left out"),
             }
         }
+        // Cargo names them in the order in which they were built.
+        programs.sort_by(|a: &Program, b| a.bench.cmp(&b.bench));
         Ok(programs)
     }
 

@@ -117,12 +117,15 @@ impl Executor for Processes {
     }
 }
 
+/// How often a task is sent to workers that end before they have it.
+const MOST_SENDINGS: usize = 5;
+
 /// Tasks that nobody has yet.
 struct Queue {
     fresh: Range<usize>,
     /// Sent ahead to a worker that died before it began them, or never sent.
     returned: Vec<usize>,
-    /// Could not be sent once: their worker ended before or while they were written.
+    /// Could not be sent, once for each time: their worker ended before or while they were written.
     unsent: Vec<usize>,
 }
 
@@ -131,14 +134,14 @@ impl Queue {
         self.fresh.len() + self.returned.len()
     }
 
-    /// Returns a task that could not be sent, or says why not: a second time is no accident, but a worker that
+    /// Returns a task that could not be sent, or says why not: again and again is no accident, but a worker that
     /// ends whenever it gets this input.
     fn unsent(&mut self, task: usize) -> Option<Entry> {
-        if self.unsent.contains(&task) {
-            let status = "twice, while its input was on the way".into();
-            return Some((task, Err(Cause::Died { status })));
-        }
         self.unsent.push(task);
+        if self.unsent.iter().filter(|unsent| **unsent == task).count() >= MOST_SENDINGS {
+            let why = format!("{MOST_SENDINGS} workers ended while its input was on the way");
+            return Some((task, Err(Cause::Refused { why })));
+        }
         self.returned.push(task);
         None
     }
