@@ -131,6 +131,8 @@ pub(crate) fn collect<R>(encode: impl FnOnce() -> R) -> (R, Vec<Arc<Store>>) {
 
 /// Runs `decode` with `arrays` at hand.
 pub(crate) fn supply<R>(arrays: Vec<Arc<Store>>, decode: impl FnOnce() -> R) -> R {
+    // One of another format, long ago, is not the reason.
+    REFUSAL.set(None);
     let outer = UNPACKING.replace(Some(arrays));
     let result = decode();
     UNPACKING.replace(outer);

@@ -50,7 +50,7 @@ pub fn enter(scenarios: &'static [Scenario]) {
         _ => program::play(Role::Main),
     }
     let run = || {
-        let mut results = fixtures::take_stdout()?;
+        let mut results = program::take_stdout()?;
         match &mode[..] {
             "list" => list(scenarios, &mut results),
             "copy" => copies::main(scenarios, &arguments, &mut results),

@@ -2,6 +2,8 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::fs::File;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::OnceLock;
@@ -70,6 +72,14 @@ pub(crate) fn reenter(mode: &str) -> Result<Command> {
     };
     command.args([MODE, mode]);
     Ok(command)
+}
+
+/// Moves stdout to a private descriptor and puts stderr in its place, so that whatever prints never mixes
+/// with results.
+pub(crate) fn take_stdout() -> Result<File> {
+    let results: OwnedFd = rustix::io::fcntl_dupfd_cloexec(io::stdout(), 3)?;
+    rustix::stdio::dup2_stdout(rustix::stdio::stderr())?;
+    Ok(File::from(results))
 }
 
 /// Ends this process when its owner's end of a socket or pipe is closed, even in the middle of a task.

@@ -6,7 +6,7 @@ use crate::span::TaskSpan;
 use crate::usage::Usage;
 
 /// What one variant gave in one round; a line of JSON. Times are whole nanoseconds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// The scenario's name.
     pub scenario: String,

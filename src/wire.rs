@@ -106,6 +106,8 @@ impl fmt::Display for WireError {
 
 impl std::error::Error for WireError {}
 
+/// What to buffer of a connection: enough for many small frames in one read; arrays are read past it.
+pub(crate) const BUFFER_BYTES: usize = 16 << 10;
 /// The bytes of a header.
 pub const HEADER_BYTES: usize = 32;
 /// Up to here a frame is small: most are.

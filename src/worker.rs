@@ -15,7 +15,7 @@ use crate::program::{self, Role};
 use crate::scenario::Scenario;
 use crate::span::Stamps;
 use crate::usage::Usage;
-use crate::wire::{self, Frame, Hello, Kind, VERSION, WireError};
+use crate::wire::{self, BUFFER_BYTES, Frame, Hello, Kind, VERSION, WireError};
 
 /// Serves until the pool closes the socket, then ends the process.
 pub(crate) fn main(scenarios: &'static [Scenario]) -> ! {
@@ -37,7 +37,7 @@ fn serve(scenarios: &'static [Scenario]) -> Result<()> {
     let hello = Frame::new(Kind::Hello, Packet::pack(&hello)?);
     wire::write(&mut socket, &hello)?;
 
-    let mut from_pool = BufReader::with_capacity(16 << 10, socket.try_clone()?);
+    let mut from_pool = BufReader::with_capacity(BUFFER_BYTES, socket.try_clone()?);
     let mut server: Option<Box<dyn Server>> = None;
     loop {
         let Frame { kind, id, packet, .. } = match wire::read(&mut from_pool) {
@@ -49,13 +49,10 @@ fn serve(scenarios: &'static [Scenario]) -> Result<()> {
             Kind::Open => {
                 // The old state goes first: two HTTP clients or file locks at once may be one too many.
                 server = None;
-                match open(scenarios, packet) {
-                    Ok(opened) => {
-                        server = Some(opened);
-                        Ok(Frame::new(Kind::Ready, Packet::default()))
-                    }
-                    Err(cause) => Err(cause),
-                }
+                open(scenarios, packet).map(|opened| {
+                    server = Some(opened);
+                    Frame::new(Kind::Ready, Packet::default())
+                })
             }
             Kind::Call => match &mut server {
                 Some(server) => {
@@ -66,10 +63,7 @@ fn serve(scenarios: &'static [Scenario]) -> Result<()> {
             Kind::Measure => Ok(Frame::new(Kind::Used, Packet::pack(&Usage::take())?)),
             _ => anyhow::bail!("the pool sent {kind:?}, which no worker understands"),
         };
-        let reply = match reply {
-            Ok(frame) => frame,
-            Err(cause) => failed(id, &cause)?,
-        };
+        let reply = reply.or_else(|cause| failed(id, &cause))?;
         wire::write(&mut socket, &reply)?;
     }
 }

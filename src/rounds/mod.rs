@@ -186,22 +186,10 @@ impl Running {
     fn run(&mut self) -> Result<Record> {
         let what = || format!("{}/{}", self.name, self.workers);
         let mut record = Record {
-            scenario: String::new(),
             executor: self.name.into(),
             workers: self.workers,
-            size: String::new(),
-            round: 0,
-            repeat: 0,
-            place: 0,
-            tasks: 0,
-            wall_ns: 0,
             start_ns: self.start.as_nanos() as u64,
-            usage: None,
-            task_p50_ns: None,
-            task_p99_ns: None,
-            wait_p50_ns: None,
-            wait_p99_ns: None,
-            spans: None,
+            ..Record::default()
         };
         match &mut self.what {
             What::Copies(copies) => {

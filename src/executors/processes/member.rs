@@ -1,11 +1,11 @@
 //! One worker process as its pool sees it: started, greeted, fed, and buried.
 
 use std::collections::VecDeque;
-use std::io::{BufReader, Read};
+use std::io::{self, BufReader, ErrorKind, Read};
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::process::{Child, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -16,7 +16,7 @@ use crate::message::Packet;
 use crate::program;
 use crate::span::Stamps;
 use crate::usage::Usage;
-use crate::wire::{self, Frame, Hello, Kind, VERSION, WireError};
+use crate::wire::{self, BUFFER_BYTES, Frame, Hello, Kind, VERSION, WireError};
 
 /// How long a new worker may take to say hello. It takes about 1 ms; only a machine in deep trouble, or a
 /// program that does something else first, reaches this.
@@ -28,8 +28,6 @@ const END: Duration = Duration::from_secs(2);
 /// Most bytes sent ahead to a worker that is busy. With at most 64 frames they stay below what the socket
 /// buffers (208 KiB, of which a frame takes 768 bytes at least).
 const MOST_BYTES_AHEAD: usize = 32 << 10;
-/// Enough for any small frame in one read; arrays are read past it.
-const BUFFER_BYTES: usize = 16 << 10;
 
 /// A worker that can no longer be used, and what was seen of it.
 #[derive(Debug)]
@@ -161,6 +159,10 @@ impl Member {
         self.listens = wire::write(self.wire.get_mut(), &frame).is_ok();
         if self.listens {
             self.ahead.push_back((task, self.input_bytes));
+        } else {
+            // Should it live in spite of that, this is its end of file: it must not wait for the rest of a frame
+            // while we wait for its answer.
+            let _ = self.wire.get_ref().shutdown(Shutdown::Write);
         }
         self.listens
     }
@@ -225,7 +227,7 @@ impl Member {
             Ok(Frame { kind: Kind::Failed, packet, .. }) => Err(anyhow!("{}", packet.unpack::<Cause>()?)),
             Ok(frame) => bail!("it sent {:?} in place of {kind:?}", frame.kind),
             Err(WireError::Closed) => bail!("it ended ({})", self.end()?),
-            Err(WireError::Broken(error)) if error.kind() == std::io::ErrorKind::WouldBlock => {
+            Err(WireError::Broken(error)) if error.kind() == ErrorKind::WouldBlock => {
                 bail!("no answer within {} s", within.as_secs())
             }
             Err(error) => Err(error.into()),
@@ -233,7 +235,7 @@ impl Member {
     }
 
     /// Closes the socket, waits for the process to end, kills it where it does not, and reaps it.
-    fn end(&mut self) -> Result<std::process::ExitStatus> {
+    fn end(&mut self) -> Result<ExitStatus> {
         let socket = self.wire.get_mut();
         let _ = socket.shutdown(Shutdown::Write);
         // The end of file on its side of the socket is the first sign of its end, and comes without polling.
@@ -244,9 +246,8 @@ impl Member {
 }
 
 /// What writing to a process that has ended gives.
-fn is_hang_up(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::UnexpectedEof)
-        || error.kind() == std::io::ErrorKind::ConnectionReset
+fn is_hang_up(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset)
 }
 
 impl Drop for Member {
