@@ -60,7 +60,7 @@ fn table(placement: &str) -> Result<()> {
 }
 
 fn measure(kind: &Kind, size: Size, batches: usize) -> Result<String> {
-    let mut executor = kind.start(&Means { workers: 1, in_flight: Some(1) })?;
+    let mut executor = kind.start(&Means { in_flight: Some(1), ..Means::workers(1) })?;
     let job = ECHO[0].prepare(size)?(1);
     let mut walls = Vec::new();
     for _ in 0..batches {

@@ -10,15 +10,19 @@ use anyhow::{Context, Result, ensure};
 use memmap2::MmapMut;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
+use crate::segment::{self, Lease, Mapping, Segment};
+use crate::wire::Released;
+
 /// What an [`Array`] can hold: plain numbers, and structs of them that implement [`bytemuck::Pod`].
 pub trait Element: bytemuck::Pod + Send + Sync {}
 impl<T: bytemuck::Pod + Send + Sync> Element for T {}
 
 /// A read-only array of numbers whose clones share one memory.
 ///
-/// In an input or output it travels out of band: packing copies nothing, a worker in the same process reads
-/// the very same memory, and on the way to another process the bytes go over the wire as one piece. A
-/// `Vec<f64>` in the same place would be encoded element by element: use an `Array` for anything large.
+/// In an input or output it travels out of band: packing copies nothing, and a worker in the same process reads
+/// the very same memory. On the way to another process an array made by [`Array::shared`] stays where it is; the
+/// bytes of any other are copied, once. A `Vec<f64>` in the same place would be encoded element by element: use
+/// an `Array` for anything large.
 ///
 /// ```
 /// let doubled: parbench::Array<f64> = [1.0, 2.0].iter().map(|x| x * 2.0).collect::<Vec<_>>().into();
@@ -34,6 +38,51 @@ impl<T: Element> From<Vec<T>> for Array<T> {
     fn from(numbers: Vec<T>) -> Self {
         Array { store: Arc::new(Store::Owned(Box::new(numbers))), element: PhantomData }
     }
+}
+
+impl<T: Element> Array<T> {
+    /// An array in memory that worker processes read where it is: it crosses to them without a copy, whether in
+    /// an input or, made in a worker, in an output.
+    ///
+    /// `fill` gets `length` elements to write; what is in them before is of no meaning. Where nothing can be
+    /// shared (other systems than Linux, some sandboxes) it is an ordinary array, and is copied. It costs a
+    /// descriptor and whole pages: use it for what is large, and `From<Vec>` for the rest.
+    ///
+    /// ```
+    /// # fn main() -> anyhow::Result<()> {
+    /// let squares = parbench::Array::shared(1_000, |numbers| {
+    ///     numbers.iter_mut().enumerate().for_each(|(i, number)| *number = (i * i) as f64);
+    /// })?;
+    /// assert_eq!(squares[999], 998_001.0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Where this process has too many of them, or there is no memory or no descriptor left.
+    pub fn shared(length: usize, fill: impl FnOnce(&mut [T])) -> Result<Array<T>> {
+        let bytes = length.checked_mul(size_of::<T>());
+        let bytes = bytes.with_context(|| format!("{length} elements are more than memory can hold"))?;
+        let mut store = if segment::supported() && bytes > 0 {
+            Store::Shared(Lease::take(bytes)?, bytes)
+        } else {
+            Store::zeroed(bytes)?
+        };
+        fill(bytemuck::cast_slice_mut(store.bytes_mut()));
+        Ok(Array { store: Arc::new(store), element: PhantomData })
+    }
+}
+
+/// How many bytes of shared memory this process keeps for its next [`Array::shared`] when arrays are dropped;
+/// 4 GiB if it says nothing. What is kept need not be found and cleared by the system again; with 0 every array
+/// comes in fresh pages.
+pub fn keep_unused(bytes: u64) {
+    segment::keep_unused(bytes);
+}
+
+/// How many segments of shared memory this process has: in use, and kept for reuse.
+pub fn segments() -> (usize, usize) {
+    segment::count()
 }
 
 impl<T: Element> Deref for Array<T> {
@@ -70,6 +119,32 @@ pub(crate) enum Store {
     Short(Vec<u128>, usize),
     /// A long array that arrived: page aligned.
     Long(MmapMut),
+    /// So many bytes of shared memory of this process.
+    Shared(Lease, usize),
+    /// Shared memory of another process.
+    Borrowed(Loan),
+    /// An array that did not get here, and why.
+    Missing(String),
+}
+
+/// An array in a segment of another process, which is told when it is dropped.
+pub(crate) struct Loan {
+    mapping: Arc<Mapping>,
+    length: usize,
+    id: u64,
+    released: Arc<Released>,
+}
+
+impl Loan {
+    pub(crate) fn new(mapping: Arc<Mapping>, length: usize, id: u64, released: Arc<Released>) -> Loan {
+        Loan { mapping, length, id, released }
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        self.released.push(self.id);
+    }
 }
 
 /// A vector of any element seen as bytes.
@@ -87,6 +162,10 @@ impl<T: Element> Bytes for Vec<T> {
 /// where a `Vec` would abort the program.
 const LONG_BYTES: usize = 256 << 10;
 
+/// From here on a private array crosses to another process through shared memory, not through the socket, which
+/// moves 64 KiB at a time and copies twice.
+const COPY_BYTES: usize = 128 << 10;
+
 impl Store {
     /// Zeroed memory for an array of `length` bytes that is about to arrive.
     pub(crate) fn zeroed(length: usize) -> Result<Store> {
@@ -102,15 +181,43 @@ impl Store {
             Store::Owned(numbers) => numbers.bytes(),
             Store::Short(words, length) => &bytemuck::cast_slice(words)[..*length],
             Store::Long(map) => map,
+            Store::Shared(lease, length) => &lease.segment().bytes()[..*length],
+            Store::Borrowed(loan) => &loan.mapping.bytes()[..loan.length],
+            Store::Missing(_) => &[],
         }
     }
 
-    /// The memory of an array that is arriving; empty for one that somebody handed over.
+    /// The segment of this process that it is in.
+    pub(crate) fn segment(&self) -> Option<&Segment> {
+        match self {
+            Store::Shared(lease, _) => Some(lease.segment()),
+            _ => None,
+        }
+    }
+
+    /// The same array in shared memory of this process, where it is worth it and there is some.
+    pub(crate) fn to_shared(self: &Arc<Store>) -> Arc<Store> {
+        let bytes = self.bytes();
+        if bytes.len() < COPY_BYTES || self.segment().is_some() {
+            return Arc::clone(self);
+        }
+        let Ok(mut lease) = Lease::take(bytes.len()) else { return Arc::clone(self) };
+        lease.bytes_mut()[..bytes.len()].copy_from_slice(bytes);
+        Arc::new(Store::Shared(lease, bytes.len()))
+    }
+
+    /// Whether [`Store::to_shared`] would copy it.
+    pub(crate) fn is_worth_sharing(&self) -> bool {
+        self.bytes().len() >= COPY_BYTES && self.segment().is_none()
+    }
+
+    /// The memory of an array that is arriving or being made; empty for any other.
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
         match self {
-            Store::Owned(_) => &mut [],
+            Store::Owned(_) | Store::Borrowed(_) | Store::Missing(_) => &mut [],
             Store::Short(words, length) => &mut bytemuck::cast_slice_mut(words)[..*length],
             Store::Long(map) => map,
+            Store::Shared(lease, length) => &mut lease.bytes_mut()[..*length],
         }
     }
 }
@@ -179,6 +286,9 @@ impl<'de, T: Element> Deserialize<'de> for Array<T> {
                 arrays.get(place).cloned().ok_or_else(missing)
             }
         })?;
+        if let Store::Missing(why) = &*store {
+            return Err(refuse(why.clone()));
+        }
         fits::<T>(store.bytes()).map_err(|error| refuse(error.to_string()))?;
         Ok(Array { store, element: PhantomData })
     }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | (none of these) | Criterion: a group for each scenario |
 //! | `parbench worker` | serves a pool as a worker process |
+//! | `parbench forkserver` | forks worker processes |
 //! | `parbench fixture NAME` | is a fixture's own process |
 //! | `parbench copy SCENARIO SIZE` | is one of the independent serial copies of a ceiling |
 //! | `parbench list` | its scenarios, as JSON lines |
@@ -11,20 +12,20 @@
 
 use std::env;
 use std::process;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use criterion::{BenchmarkId, Criterion, PlottingBackend, SamplingMode};
 use serde::{Deserialize, Serialize};
 
-use crate::executors::{self, Executor, Means};
+use crate::executors;
 use crate::fixtures;
-use crate::job::Job;
+use crate::forkserver;
 use crate::options::{Options, Variant};
 use crate::program::{self, Role};
 use crate::rounds;
 use crate::rounds::copies;
+use crate::runner::Runner;
 use crate::scenario::{Jobs, Scenario};
 use crate::wire::VERSION;
 use crate::worker;
@@ -46,6 +47,7 @@ pub fn enter(scenarios: &'static [Scenario]) {
     let Some((mode, arguments)) = program::mode() else { return program::play(Role::Main) };
     match &mode[..] {
         "worker" => worker::main(scenarios),
+        "forkserver" => forkserver::main(scenarios),
         "fixture" => fixtures::main(&arguments),
         _ => program::play(Role::Main),
     }
@@ -130,12 +132,12 @@ fn with_criterion(scenarios: &'static [Scenario], options: &Options) {
                 group.measurement_time(MEASUREMENT.max(batch.mul_f64(1.15 * SAMPLES as f64)));
             }
             // With the number as parameter and no throughput, Criterion draws time against workers.
-            group.bench_function(BenchmarkId::new(variant.kind.name, variant.workers), |bencher| {
+            group.bench_function(BenchmarkId::new(variant.kind.name, variant.load), |bencher| {
                 // Criterion calls this for every sample, and plans from the time inside `iter_custom`.
                 let ready = warm_up(scenario, options, variant, &mut jobs, &mut warm);
                 exit_unless_ok(ready, &mut jobs, &mut warm);
                 bencher.iter_custom(|batches| {
-                    let result = warm.as_mut().map_or(Ok(Duration::ZERO), |warm| warm.run(batches));
+                    let result = warm.as_mut().map_or(Ok(Duration::ZERO), |warm| run(warm, batches));
                     exit_unless_ok(result, &mut jobs, &mut warm)
                 });
             });
@@ -147,22 +149,14 @@ fn with_criterion(scenarios: &'static [Scenario], options: &Options) {
     criterion.final_summary();
 }
 
-/// A variant with its workers started.
-struct Warm {
-    executor: Box<dyn Executor>,
-    job: Arc<dyn Job>,
-}
-
-impl Warm {
-    fn run(&mut self, batches: u64) -> Result<Duration> {
-        let mut sum = Duration::ZERO;
-        for _ in 0..batches {
-            let outcome = self.executor.execute(&self.job)?;
-            outcome.spans()?;
-            sum += outcome.wall;
-        }
-        Ok(sum)
+fn run(runner: &mut Runner, batches: u64) -> Result<Duration> {
+    let mut sum = Duration::ZERO;
+    for _ in 0..batches {
+        let outcome = runner.run()?;
+        outcome.spans()?;
+        sum += outcome.wall;
     }
+    Ok(sum)
 }
 
 /// Makes the group's inputs and starts the variant, whichever is missing; the first batch is checked. Returns
@@ -172,7 +166,7 @@ fn warm_up(
     options: &Options,
     variant: Variant,
     jobs: &mut Option<Jobs>,
-    warm: &mut Option<Warm>,
+    warm: &mut Option<Runner>,
 ) -> Result<Duration> {
     if warm.is_some() {
         return Ok(Duration::ZERO);
@@ -180,16 +174,15 @@ fn warm_up(
     if jobs.is_none() {
         *jobs = Some(scenario.prepare(options.size)?);
     }
-    let job = jobs.as_ref().context("they were made just now")?(variant.workers);
-    let executor = variant.kind.start(&Means::workers(variant.workers))?;
-    let warm = warm.insert(Warm { executor, job });
-    let batch = warm.run(1)?;
+    let jobs = jobs.as_ref().context("they were made just now")?;
+    let warm = warm.insert(Runner::start(scenario, variant, jobs)?);
+    let batch = run(warm, 1)?;
     warm.job.check()?;
     Ok(batch)
 }
 
 /// Criterion's closures cannot return an error: ends workers and fixtures, then the program.
-fn exit_unless_ok<T>(result: Result<T>, jobs: &mut Option<Jobs>, warm: &mut Option<Warm>) -> T {
+fn exit_unless_ok<T>(result: Result<T>, jobs: &mut Option<Jobs>, warm: &mut Option<Runner>) -> T {
     result.unwrap_or_else(|error| {
         *warm = None;
         *jobs = None;

@@ -10,8 +10,9 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::message::Packet;
+use crate::segment;
 use crate::span::{Stamps, now};
-use crate::workload::{Inputs, Workload};
+use crate::workload::{Inputs, Scaling, Workload};
 
 /// A batch of numbered tasks. `Batch` is the only implementation, and the only place that erases types.
 pub trait Job: Send + Sync {
@@ -54,6 +55,11 @@ pub enum Cause {
         /// The exit status or signal, as the system names it.
         status: String,
     },
+    /// It ran longer than the pool's deadline, and was ended with its worker.
+    TimedOut {
+        /// The deadline, ms.
+        deadline_ms: u64,
+    },
     /// It was not tried.
     Refused {
         /// What stood in the way.
@@ -67,6 +73,12 @@ impl fmt::Display for Cause {
             Cause::Error { message } => write!(f, "{message}"),
             Cause::Panicked { message } => write!(f, "it panicked: {message}"),
             Cause::Died { status } => write!(f, "its worker process ended while it ran ({status})"),
+            Cause::TimedOut { deadline_ms } => {
+                write!(
+                    f,
+                    "it ran longer than its deadline of {deadline_ms} ms; its worker process was killed"
+                )
+            }
             Cause::Refused { why } => write!(f, "it was not run: {why}"),
         }
     }
@@ -133,10 +145,9 @@ impl<W: Workload> Server for Seat<W> {
     }
 
     fn call(&mut self, input: Packet) -> Result<(Stamps, Packet), Cause> {
-        let input = input.unpack().map_err(|error| Cause::error(&error))?;
+        let input = carefully(|| input.unpack())?;
         let (stamps, output) = self.perform(&input)?;
-        let packet = Packet::pack(&output).map_err(|error| Cause::error(&error))?;
-        Ok((stamps, packet))
+        Ok((stamps, carefully(|| Packet::pack(&output))?))
     }
 }
 
@@ -149,8 +160,16 @@ pub(crate) struct Batch<W: Workload> {
 
 impl<W: Workload> Batch<W> {
     pub(crate) fn new(inputs: Arc<Inputs<W::Input>>, workers: usize) -> Self {
-        let outputs = inputs.tasks.iter().map(|_| Mutex::new(None)).collect();
+        let tasks = match W::SCALING {
+            Scaling::Strong => inputs.tasks.len(),
+            Scaling::Weak => workers,
+        };
+        let outputs = (0..tasks).map(|_| Mutex::new(None)).collect();
         Batch { inputs, seats: (0..workers).map(|_| Mutex::default()).collect(), outputs }
+    }
+
+    fn input(&self, task: usize) -> &W::Input {
+        &self.inputs.tasks[task % self.inputs.tasks.len()]
     }
 
     fn output(&self, task: usize) -> MutexGuard<'_, Option<W::Output>> {
@@ -165,7 +184,7 @@ impl<W: Workload> Job for Batch<W> {
     }
 
     fn tasks(&self) -> usize {
-        self.inputs.tasks.len()
+        self.outputs.len()
     }
 
     fn open(&self, worker: usize) -> Result<(), Cause> {
@@ -187,17 +206,17 @@ impl<W: Workload> Job for Batch<W> {
                 return Err(Cause::Refused { why: why.into() });
             }
         };
-        let (stamps, output) = seat.perform(&self.inputs.tasks[task])?;
+        let (stamps, output) = seat.perform(self.input(task))?;
         *self.output(task) = Some(output);
         Ok(stamps)
     }
 
     fn pack(&self, task: usize) -> Result<Packet, Cause> {
-        Packet::pack(&self.inputs.tasks[task]).map_err(|error| Cause::error(&error))
+        carefully(|| Packet::pack(self.input(task)))
     }
 
     fn accept(&self, task: usize, output: Packet) -> Result<(), Cause> {
-        let output = output.unpack().map_err(|error| Cause::error(&error))?;
+        let output = carefully(|| output.unpack())?;
         *self.output(task) = Some(output);
         Ok(())
     }
@@ -211,7 +230,19 @@ impl<W: Workload> Job for Batch<W> {
         let outputs: Vec<_> = (0..self.tasks()).filter_map(|task| self.output(task).take()).collect();
         let (answers, tasks) = (outputs.len(), self.tasks());
         ensure!(answers == tasks, "{}: only {answers} of {tasks} tasks have an answer", W::NAME);
-        W::check(&self.inputs.tasks, &outputs).with_context(|| format!("{}: a wrong answer", W::NAME))
+        // With weak scaling there may be more or fewer tasks than inputs.
+        outputs.chunks(self.inputs.tasks.len()).try_for_each(|outputs| {
+            let inputs = &self.inputs.tasks[..outputs.len()];
+            W::check(inputs, outputs).with_context(|| format!("{}: a wrong answer", W::NAME))
+        })
+    }
+}
+
+impl<W: Workload> Drop for Batch<W> {
+    fn drop(&mut self) {
+        self.clear();
+        // Memory that this variant's arrays have left is of no use to the next.
+        segment::trim();
     }
 }
 
@@ -243,6 +274,12 @@ fn quietly<R>(code: impl FnOnce() -> R) -> Result<R, String> {
         let place = PLACE.take().map(|place| format!(" at {place}")).unwrap_or_default();
         format!("{}{place}", words(&*payload))
     })
+}
+
+/// Packs or unpacks: an input's or output's own code, which may go wrong in every way.
+fn carefully<R>(code: impl FnOnce() -> Result<R>) -> Result<R, Cause> {
+    let result = quietly(|| code().map_err(|error| Cause::error(&error)));
+    result.unwrap_or_else(|message| Err(Cause::Panicked { message }))
 }
 
 /// What a panic's payload says.

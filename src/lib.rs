@@ -32,9 +32,13 @@ pub mod usage;
 pub mod wire;
 pub mod workload;
 
+mod forkserver;
+mod ledger;
 mod options;
 mod program;
 mod rounds;
+mod runner;
+mod segment;
 mod worker;
 
 #[cfg(feature = "scenarios")]
@@ -47,4 +51,4 @@ pub use message::{Message, Packet};
 pub use scenario::Scenario;
 pub use span::TaskSpan;
 pub use usage::Usage;
-pub use workload::{Inputs, Size, Workload};
+pub use workload::{Inputs, Scaling, Size, Workload};

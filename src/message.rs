@@ -59,6 +59,19 @@ impl Packet {
             .with_context(|| format!("cannot unpack a message of {} bytes", bytes.len()))
     }
 
+    /// The same message with its large private arrays copied into shared memory.
+    pub(crate) fn to_shared(mut self) -> Packet {
+        for array in &mut self.arrays {
+            *array = array.to_shared();
+        }
+        self
+    }
+
+    /// Whether [`Packet::to_shared`] would copy anything.
+    pub(crate) fn is_worth_sharing(&self) -> bool {
+        self.arrays.iter().any(|array| array.is_worth_sharing())
+    }
+
     /// How many bytes cross to another process: the encoded ones and the arrays.
     pub fn len(&self) -> usize {
         self.bytes.len() + self.arrays.iter().map(|store| store.bytes().len()).sum::<usize>()

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::executors::{self, Kind, MOST_WORKERS};
 use crate::scenario::Scenario;
-use crate::workload::Size;
+use crate::workload::{Scaling, Size};
 
 /// The size, where it is not the default.
 const SIZE: &str = "PARBENCH_SIZE";
@@ -21,6 +21,8 @@ pub(crate) struct Options {
     /// In place of the scenario's own.
     pub(crate) workers: Option<Vec<usize>>,
     pub(crate) executors: Vec<&'static Kind>,
+    /// Whether somebody has named them.
+    pub(crate) named: bool,
 }
 
 /// An executor with a number of workers: what is compared.
@@ -28,11 +30,13 @@ pub(crate) struct Options {
 pub(crate) struct Variant {
     pub(crate) kind: &'static Kind,
     pub(crate) workers: usize,
+    /// With weak scaling the number of tasks, which the serial executor has to do with one worker.
+    pub(crate) load: usize,
 }
 
 impl fmt::Display for Variant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.kind.name, self.workers)
+        write!(f, "{}/{}", self.kind.name, self.load)
     }
 }
 
@@ -45,7 +49,7 @@ impl Options {
         };
         let size = read(SIZE)?.map_or(Ok(Size::Default), |size| size.parse()).context(SIZE)?;
         let workers = read(WORKERS)?.as_deref().map(parse_workers).transpose().context(WORKERS)?;
-        Ok(Options { size, workers, executors: executors::ALL.to_vec() })
+        Ok(Options { size, workers, executors: executors::ALL.to_vec(), named: false })
     }
 
     /// The variants of a scenario, executor by executor, fewest workers first.
@@ -60,10 +64,13 @@ impl Options {
         counts.sort_unstable();
         counts.dedup();
         let kinds = self.executors.iter().filter(|kind| kind.nests || !scenario.nested);
+        let kinds = kinds.filter(|kind| scenario.cold || !kind.cold || self.named);
         kinds
             .flat_map(|&kind| {
-                let counts = if kind.single { vec![1] } else { counts.clone() };
-                counts.into_iter().map(move |workers| Variant { kind, workers })
+                let once = kind.single && scenario.scaling == Scaling::Strong;
+                let counts = if once { vec![1] } else { counts.clone() };
+                let workers = move |load| if kind.single { 1 } else { load };
+                counts.into_iter().map(move |load| Variant { kind, workers: workers(load), load })
             })
             .collect()
     }
@@ -127,7 +134,7 @@ mod tests {
             }
         }
         let executors = parse_executors("serial,threads,rayon,processes").unwrap();
-        let options = Options { size: Size::Smoke, workers: Some(vec![4, 1, 4]), executors };
+        let options = Options { size: Size::Smoke, workers: Some(vec![4, 1, 4]), executors, named: true };
         let variants = options.variants(&Scenario::of::<Nested>());
         let names: Vec<_> = variants.iter().map(ToString::to_string).collect();
         assert_eq!(names, ["serial/1", "threads/1", "threads/4", "processes/1", "processes/4"]);

@@ -103,6 +103,45 @@ pub(crate) fn end_with(owner: OwnedFd) -> Result<()> {
     Ok(())
 }
 
+/// Gives this process a name in `ps` and `top`: forked ones look all the same otherwise.
+pub(crate) fn call_itself(name: &str) {
+    #[cfg(target_os = "linux")]
+    if let Ok(name) = std::ffi::CString::new(name) {
+        // A name is a help and no more.
+        let _ = rustix::thread::set_name(&name);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = name;
+}
+
+/// Keeps this thread, and those that it starts, on some CPUs.
+#[cfg(target_os = "linux")]
+pub(crate) fn keep_on(cpus: &[usize]) -> Result<()> {
+    let mut set = rustix::thread::CpuSet::new();
+    for &cpu in cpus {
+        anyhow::ensure!(cpu < rustix::thread::CpuSet::MAX_CPU, "there is no CPU {cpu}");
+        set.set(cpu);
+    }
+    Ok(rustix::thread::sched_setaffinity(None, &set)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn keep_on(_: &[usize]) -> Result<()> {
+    bail!("this system does not keep processes on CPUs")
+}
+
+/// Limits the private memory of this process.
+#[cfg(not(target_vendor = "apple"))]
+pub(crate) fn limit_memory(bytes: u64) -> Result<()> {
+    let limit = rustix::process::Rlimit { current: Some(bytes), maximum: Some(bytes) };
+    Ok(rustix::process::setrlimit(rustix::process::Resource::Data, limit)?)
+}
+
+#[cfg(target_vendor = "apple")]
+pub(crate) fn limit_memory(_: u64) -> Result<()> {
+    bail!("this system does not limit the memory of a process")
+}
+
 /// What a closed connection shows as; other systems report it without being asked.
 #[cfg(target_os = "linux")]
 const HANG_UP: PollFlags = PollFlags::RDHUP;

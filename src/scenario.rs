@@ -5,9 +5,9 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 
 use crate::job::{Batch, Job, Seat, Server};
-use crate::workload::{Size, Workload};
+use crate::workload::{Scaling, Size, Workload};
 
-/// Makes a job over prepared inputs for one variant with so many workers.
+/// Makes a job over prepared inputs for one variant with so many workers; with weak scaling as many tasks.
 pub type Jobs = Box<dyn Fn(usize) -> Arc<dyn Job>>;
 
 /// A workload with its types erased: one row in a list.
@@ -36,6 +36,10 @@ pub struct Scenario {
     pub workers: &'static [usize],
     /// See [`Workload::NESTED`].
     pub nested: bool,
+    /// See [`Workload::SCALING`].
+    pub scaling: Scaling,
+    /// See [`Workload::COLD`].
+    pub cold: bool,
     prepare: fn(Size) -> Result<Jobs>,
     pub(crate) serve: fn() -> Box<dyn Server>,
 }
@@ -47,6 +51,8 @@ impl Scenario {
             name: W::NAME,
             workers: W::WORKERS,
             nested: W::NESTED,
+            scaling: W::SCALING,
+            cold: W::COLD,
             prepare: prepare::<W>,
             serve: || Box::new(Seat::<W>::default()),
         }

@@ -1,70 +1,118 @@
 //! The far side of a process: says hello, opens a scenario by name, runs the tasks it is sent, and ends when
 //! its pool does.
 
-use std::fs::File;
-use std::io::BufReader;
+use std::env;
+use std::fs::{File, OpenOptions};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
 
+use crate::executors::Output;
 use crate::job::{Cause, Server};
+use crate::ledger::Ledger;
 use crate::message::Packet;
 use crate::program::{self, Role};
 use crate::scenario::Scenario;
+use crate::segment;
 use crate::span::Stamps;
 use crate::usage::Usage;
-use crate::wire::{self, BUFFER_BYTES, Frame, Hello, Kind, VERSION, WireError};
+use crate::wire::{Frame, Hello, Kind, Link, VERSION, WireError};
+
+/// How a worker is to work: the first frame it gets.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Setup {
+    /// Whether the descriptor of a [`Ledger`] comes along; if not, nothing is shared.
+    pub(crate) shares: bool,
+    /// CPUs to run on, if not on all.
+    pub(crate) cpus: Vec<usize>,
+    /// Most bytes of private memory.
+    pub(crate) memory: Option<u64>,
+    pub(crate) output: Output,
+    /// What could not be given to it when it was started.
+    pub(crate) environment: Vec<(String, String)>,
+}
 
 /// Serves until the pool closes the socket, then ends the process.
 pub(crate) fn main(scenarios: &'static [Scenario]) -> ! {
     program::play(Role::Helper);
-    match serve(scenarios) {
-        Ok(()) => process::exit(0),
-        Err(error) => {
-            eprintln!("parbench worker {}: {error:#}", process::id());
-            process::exit(2)
-        }
+    match take_socket() {
+        Ok(socket) => run(socket, scenarios),
+        Err(error) => fail(&error.context("stdin is not the socket of a pool; workers are started by one")),
     }
 }
 
-fn serve(scenarios: &'static [Scenario]) -> Result<()> {
-    let mut socket =
-        take_socket().context("stdin is not the socket of a pool; workers are started by one")?;
-    program::end_with(socket.try_clone()?.into())?;
-    let hello = Hello { version: VERSION.into() };
-    let hello = Frame::new(Kind::Hello, Packet::pack(&hello)?);
-    wire::write(&mut socket, &hello)?;
+/// The same in a process that has its socket, and one thread.
+pub(crate) fn run(socket: UnixStream, scenarios: &'static [Scenario]) -> ! {
+    match serve(socket, scenarios) {
+        Ok(()) => process::exit(0),
+        Err(error) => fail(&error),
+    }
+}
 
-    let mut from_pool = BufReader::with_capacity(BUFFER_BYTES, socket.try_clone()?);
-    let mut server: Option<Box<dyn Server>> = None;
-    loop {
-        let Frame { kind, id, packet, .. } = match wire::read(&mut from_pool) {
-            Ok(frame) => frame,
-            Err(WireError::Closed) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
+fn fail(error: &anyhow::Error) -> ! {
+    eprintln!("parbench worker {}: {error:#}", process::id());
+    process::exit(2)
+}
+
+fn serve(socket: UnixStream, scenarios: &'static [Scenario]) -> Result<()> {
+    let pool = socket.try_clone()?;
+    let mut link = Link::new(socket, false);
+    let hello = Hello { version: VERSION.into() };
+    send(&mut link, &Frame::new(Kind::Hello, Packet::pack(&hello)?))?;
+    let Some(setup) = receive(&mut link)? else { return Ok(()) };
+    ensure!(setup.kind == Kind::Setup, "the pool sent {:?} before it said how to work", setup.kind);
+    let ledger = match set_up(setup.packet.unpack()?, &mut link) {
+        Ok(ledger) => ledger,
+        Err(error) => {
+            let cause = Cause::Refused { why: format!("{error:#}") };
+            return send(&mut link, &failed(0, &cause)?);
+        }
+    };
+    program::end_with(pool.into())?;
+
+    let mut opened: Option<(String, Box<dyn Server>)> = None;
+    while let Some(Frame { kind, id, packet, .. }) = receive(&mut link)? {
         let reply = match kind {
             Kind::Open => {
-                // The old state goes first: two HTTP clients or file locks at once may be one too many.
-                server = None;
-                open(scenarios, packet).map(|opened| {
-                    server = Some(opened);
-                    Frame::new(Kind::Ready, Packet::default())
-                })
+                open(scenarios, packet, &mut opened).map(|()| Frame::new(Kind::Ready, Packet::default()))
             }
-            Kind::Call => match &mut server {
-                Some(server) => {
-                    server.call(packet).map(|(stamps, packet)| Frame { kind: Kind::Done, id, stamps, packet })
-                }
+            // Taken back: another worker has it.
+            Kind::Call if ledger.as_ref().is_some_and(|ledger| !ledger.begin(id)) => {
+                drop(packet);
+                continue;
+            }
+            Kind::Call => match &mut opened {
+                Some((_, server)) => server.call(packet).map(|(stamps, output)| {
+                    // Private arrays leave through shared memory: one copy here, and none there.
+                    let packet = if link.shares() { output.to_shared() } else { output };
+                    Frame { kind: Kind::Done, id, stamps, packet }
+                }),
                 None => Err(Cause::Refused { why: "no scenario is open in its worker".into() }),
             },
             Kind::Measure => Ok(Frame::new(Kind::Used, Packet::pack(&Usage::take())?)),
-            _ => anyhow::bail!("the pool sent {kind:?}, which no worker understands"),
+            _ => bail!("the pool sent {kind:?}, which no worker understands"),
         };
         let reply = reply.or_else(|cause| failed(id, &cause))?;
-        wire::write(&mut socket, &reply)?;
+        send(&mut link, &reply)?;
+    }
+    Ok(())
+}
+
+fn send(link: &mut Link, frame: &Frame) -> Result<()> {
+    link.queue(frame);
+    link.flush().context("cannot answer the pool")?;
+    Ok(())
+}
+
+/// The next frame; `None` at the end.
+fn receive(link: &mut Link) -> Result<Option<Frame>> {
+    match link.next() {
+        Ok(frame) => Ok(frame),
+        Err(WireError::Closed) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -72,18 +120,66 @@ fn failed(id: u32, cause: &Cause) -> Result<Frame> {
     Ok(Frame { kind: Kind::Failed, id, stamps: Stamps::default(), packet: Packet::pack(cause)? })
 }
 
-fn open(scenarios: &[Scenario], packet: Packet) -> Result<Box<dyn Server>, Cause> {
-    let find = || Ok::<_, anyhow::Error>(Scenario::find(scenarios, &packet.unpack::<String>()?)?.serve);
-    let mut server = find().map_err(|error| Cause::Refused { why: format!("{error:#}") })?();
+/// Makes this process what the pool wants it to be, before it has a second thread.
+fn set_up(setup: Setup, link: &mut Link) -> Result<Option<Ledger>> {
+    let Setup { shares, cpus, memory, output, environment } = setup;
+    for (name, value) in environment {
+        // SAFETY: this process has one thread.
+        unsafe { env::set_var(name, value) };
+    }
+    match output {
+        Output::Stderr => {}
+        Output::Discard => print_to(&File::options().write(true).open("/dev/null")?)?,
+        Output::Append(path) => {
+            let file = OpenOptions::new().append(true).create(true).open(&path);
+            print_to(&file.with_context(|| format!("cannot append its output to {}", path.display()))?)?;
+        }
+    }
+    if !cpus.is_empty() {
+        program::keep_on(&cpus).with_context(|| format!("cannot keep a worker on CPU {cpus:?}"))?;
+    }
+    if let Some(bytes) = memory {
+        program::limit_memory(bytes).with_context(|| format!("cannot limit a worker to {bytes} bytes"))?;
+    }
+    link.set_shares(shares);
+    if !shares {
+        segment::forgo();
+        return Ok(None);
+    }
+    let descriptor = link.descriptor().context("the descriptor of its ledger got lost")?;
+    Ledger::open(descriptor).map(Some).context("its ledger cannot be mapped")
+}
+
+fn print_to(file: &File) -> Result<()> {
+    rustix::stdio::dup2_stdout(file)?;
+    rustix::stdio::dup2_stderr(file)?;
+    Ok(())
+}
+
+/// Opens a scenario, if it is not open.
+fn open(
+    scenarios: &[Scenario],
+    packet: Packet,
+    opened: &mut Option<(String, Box<dyn Server>)>,
+) -> Result<(), Cause> {
+    let refuse = |error: anyhow::Error| Cause::Refused { why: format!("{error:#}") };
+    let name: String = packet.unpack().map_err(refuse)?;
+    if opened.as_ref().is_some_and(|(open, _)| *open == name) {
+        return Ok(());
+    }
+    // The old state goes first: two HTTP clients or file locks at once may be one too many.
+    *opened = None;
+    let mut server = (Scenario::find(scenarios, &name).map_err(refuse)?.serve)();
     server.open()?;
-    Ok(server)
+    *opened = Some((name, server));
+    Ok(())
 }
 
 /// Takes the socket from stdin and puts /dev/null in its place; output goes where errors go.
 ///
 /// A task's own child processes then inherit neither the socket, whose end would go unnoticed, nor the
 /// descriptor of a result.
-fn take_socket() -> Result<UnixStream> {
+pub(crate) fn take_socket() -> Result<UnixStream> {
     let socket: OwnedFd = rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), 3)?;
     rustix::net::getpeername(&socket)?;
     rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;

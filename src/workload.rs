@@ -45,6 +45,10 @@ pub trait Workload: 'static {
     /// Its tasks use a thread pool of their own. The rayon executor is left out then: a rayon worker that
     /// waits for an inner pool takes up the next task meanwhile, and both spans are wrong.
     const NESTED: bool = false;
+    /// How the number of tasks goes with that of workers.
+    const SCALING: Scaling = Scaling::Strong;
+    /// Executors are started and ended inside the clock, for each batch: starting is the subject.
+    const COLD: bool = false;
 
     /// What a task gets.
     type Input: Message;
@@ -70,6 +74,16 @@ pub trait Workload: 'static {
     /// # Errors
     /// What is wrong with which answer.
     fn check(inputs: &[Self::Input], outputs: &[Self::Output]) -> Result<()>;
+}
+
+/// How the number of tasks goes with that of workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scaling {
+    /// Always the same tasks: how much sooner are they done?
+    Strong,
+    /// As many tasks as workers, for the serial executor too: how much more is done in the same time? Of the
+    /// inputs as many are used, from the first on and round again.
+    Weak,
 }
 
 /// A workload's inputs, one for each task, and what must stay alive while they are used.

@@ -1,5 +1,6 @@
 //! Ways to run a batch of tasks: the trait, the list of them, and what a run gives.
 
+mod means;
 mod processes;
 mod rayon;
 mod serial;
@@ -11,12 +12,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
+pub use self::means::{Means, Output};
 use crate::job::{Cause, Job};
 use crate::span::{TaskSpan, now};
 use crate::usage::Usage;
 
 /// Every executor, in the order of reports. One more is a file with a `KIND`, its `mod` line and a row here.
-pub static ALL: &[&Kind] = &[&serial::KIND, &threads::KIND, &rayon::KIND, &processes::KIND];
+pub static ALL: &[&Kind] =
+    &[&serial::KIND, &threads::KIND, &rayon::KIND, &processes::KIND, &processes::FORKSERVER];
 
 /// Most workers that an executor is asked for: more is taken for a slip of the hand.
 pub const MOST_WORKERS: usize = 1024;
@@ -34,6 +37,9 @@ pub struct Kind {
     pub single: bool,
     /// It can run workloads that are [`crate::Workload::NESTED`].
     pub nests: bool,
+    /// Warm it is as another executor: it is measured where starting is the subject ([`crate::Workload::COLD`]),
+    /// or where it is asked for by name.
+    pub cold: bool,
     start: fn(&Means) -> Result<Box<dyn Executor>>,
 }
 
@@ -48,32 +54,16 @@ pub enum Place {
     Processes,
 }
 
-/// What an executor is given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Means {
-    /// How many workers.
-    pub workers: usize,
-    /// Most tasks that a worker process is sent at once, the one it runs included; `None` for as many as keep
-    /// it busy. Executors without a way to go pay no heed.
-    pub in_flight: Option<usize>,
-}
-
-impl Means {
-    /// So many workers, and otherwise what suits.
-    pub fn workers(workers: usize) -> Means {
-        Means { workers, in_flight: None }
-    }
-}
-
 impl Kind {
     /// Starts the executor; dropping it ends its workers.
     ///
     /// # Errors
     /// Where the number of workers is none that this executor can have, or a worker does not start.
     pub fn start(&self, means: &Means) -> Result<Box<dyn Executor>> {
-        let Means { workers, .. } = *means;
+        let workers = means.workers;
         let most = if self.single { 1 } else { MOST_WORKERS };
         ensure!((1..=most).contains(&workers), "{} can have 1 to {most} workers, not {workers}", self.name);
+        means.check()?;
         (self.start)(means).with_context(|| format!("cannot start {}/{workers}", self.name))
     }
 

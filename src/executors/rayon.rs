@@ -18,6 +18,7 @@ pub(super) const KIND: Kind = Kind {
     // A worker that waits for an inner pool steals the next task: three tasks of 50 ms each showed spans of
     // 0 to 100 ms.
     nests: false,
+    cold: false,
     start: |means| {
         let name = |worker| format!("rayon {worker}");
         let pool = ThreadPoolBuilder::new().num_threads(means.workers).thread_name(name).build()?;

@@ -14,6 +14,7 @@ pub(super) const KIND: Kind = Kind {
     place: Place::Here,
     single: true,
     nests: true,
+    cold: false,
     start: |_| Ok(Box::new(Serial)),
 };
 

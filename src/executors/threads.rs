@@ -17,6 +17,7 @@ pub(super) const KIND: Kind = Kind {
     place: Place::Threads,
     single: false,
     nests: true,
+    cold: false,
     start: |means| Ok(Box::new(Threads::start(means.workers)?)),
 };
 

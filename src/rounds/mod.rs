@@ -4,18 +4,16 @@
 pub(crate) mod copies;
 
 use std::io::Write;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Arg, ArgAction, Command, value_parser};
 
 use self::copies::Copies;
-use crate::executors::{Executor, Means};
 use crate::fixtures::text::splitmix;
-use crate::job::Job;
 use crate::options::{Options, Variant, parse_executors, parse_workers};
 use crate::record::{Record, percentile};
+use crate::runner::Runner;
 use crate::scenario::{Jobs, Scenario};
 use crate::workload::Size;
 
@@ -46,6 +44,7 @@ pub(crate) fn main(
     }
     if let Some(executors) = arguments.get_one("executors") {
         options.executors = Vec::clone(executors);
+        options.named = true;
     }
     let names = arguments.get_many::<String>("scenarios").unwrap_or_default();
     let named = names.map(|name| Scenario::find(scenarios, name)).collect::<Result<Vec<_>>>()?;
@@ -109,8 +108,10 @@ impl Plan {
         let variants = self.options.variants(scenario);
         ensure!(!variants.is_empty(), "none of the named executors can run `{}`", scenario.name);
         let jobs = scenario.prepare(self.options.size)?;
-        let mut contestants =
-            variants.iter().map(|variant| Running::start(*variant, &jobs)).collect::<Result<Vec<_>>>()?;
+        let mut contestants = variants
+            .iter()
+            .map(|variant| Running::start(scenario, *variant, &jobs))
+            .collect::<Result<Vec<_>>>()?;
         if self.ceiling {
             let mut counts: Vec<_> = variants.iter().map(|variant| variant.workers).collect();
             counts.sort_unstable();
@@ -164,16 +165,16 @@ struct Running {
 }
 
 enum What {
-    Executor(Box<dyn Executor>, Arc<dyn Job>),
+    Executor(Runner),
     Copies(Copies),
 }
 
 impl Running {
-    fn start(Variant { kind, workers }: Variant, jobs: &Jobs) -> Result<Running> {
+    fn start(scenario: &Scenario, variant: Variant, jobs: &Jobs) -> Result<Running> {
         let begin = Instant::now();
-        let executor = kind.start(&Means::workers(workers))?;
-        let start = begin.elapsed();
-        Ok(Running { name: kind.name, workers, start, what: What::Executor(executor, jobs(workers)) })
+        let runner = Runner::start(scenario, variant, jobs)?;
+        let Variant { kind, workers, .. } = variant;
+        Ok(Running { name: kind.name, workers, start: begin.elapsed(), what: What::Executor(runner) })
     }
 
     fn copies(scenario: &Scenario, size: Size, copies: usize) -> Result<Running> {
@@ -196,12 +197,12 @@ impl Running {
                 let (tasks, wall) = copies.run().with_context(what)?;
                 (record.tasks, record.wall_ns) = (tasks, wall.as_nanos() as u64);
             }
-            What::Executor(executor, job) => {
-                let before = executor.usage();
-                let outcome = executor.execute(job).with_context(what)?;
-                record.usage = Some(executor.usage() - before);
+            What::Executor(runner) => {
+                let before = runner.usage();
+                let outcome = runner.run().with_context(what)?;
+                record.usage = Some(runner.usage() - before);
                 let spans = outcome.spans().with_context(what)?;
-                job.check().with_context(what)?;
+                runner.job.check().with_context(what)?;
                 (record.tasks, record.wall_ns) = (spans.len(), outcome.wall.as_nanos() as u64);
                 let run = |percent| percentile(percent, spans.iter().map(|span| span.run_ns()));
                 let wait = |percent| percentile(percent, spans.iter().map(|span| span.wait_ns()));

@@ -26,23 +26,33 @@ pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) -> Result<
     Ok(())
 }
 
-/// The state letter of a process and its parent; `None` if there is no such process.
-fn stat(process: u32) -> Option<(char, u32)> {
+/// A process as the system lists it.
+struct Stat {
+    name: String,
+    state: char,
+    parent: u32,
+}
+
+/// `None` if there is no such process.
+fn stat(process: u32) -> Option<Stat> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // The name before it is in parentheses and may hold anything.
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+    // The name is in parentheses and may hold anything.
+    let (name, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace();
+    let (state, parent) = (fields.next()?.chars().next()?, fields.next()?.parse().ok()?);
+    Some(Stat { name: name.split_once('(')?.1.into(), state, parent })
 }
 
 /// Whether a process has ended. One that waits to be reaped has: where the first process of a container reaps
 /// nobody, it stays like that.
 pub(crate) fn has_ended(process: u32) -> bool {
-    stat(process).is_none_or(|(state, _)| state == 'Z')
+    stat(process).is_none_or(|stat| stat.state == 'Z')
 }
 
-/// The children of a process.
+/// The children of a process, but for its fork server, which stays as long as its program.
 pub(crate) fn children(parent: u32) -> Result<Vec<u32>> {
     let processes =
         fs::read_dir("/proc")?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    Ok(processes.filter(|process| stat(*process).is_some_and(|(_, owner)| owner == parent)).collect())
+    let is_child = |stat: Stat| stat.parent == parent && stat.name != "forkserver";
+    Ok(processes.filter(|process| stat(*process).is_some_and(is_child)).collect())
 }

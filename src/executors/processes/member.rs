@@ -1,257 +1,449 @@
-//! One worker process as its pool sees it: started, greeted, fed, and buried.
+//! One worker process as its pool sees it: started, greeted, fed, heard, and buried.
 
 use std::collections::VecDeque;
-use std::io::{self, BufReader, ErrorKind, Read};
+use std::fmt;
+use std::io::ErrorKind;
 use std::net::Shutdown;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::process::{Child, ExitStatus, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result};
 
+use super::body::{Body, End, Method};
 use super::pace::Pace;
+use crate::executors::Means;
 use crate::job::Cause;
+use crate::ledger::Ledger;
 use crate::message::Packet;
-use crate::program;
-use crate::span::Stamps;
+use crate::segment;
+use crate::span::{Stamps, now};
 use crate::usage::Usage;
-use crate::wire::{self, BUFFER_BYTES, Frame, Hello, Kind, VERSION, WireError};
+use crate::wire::{Frame, Hello, Kind, Link, VERSION, WireError};
+use crate::worker::Setup;
 
 /// How long a new worker may take to say hello. It takes about 1 ms; only a machine in deep trouble, or a
 /// program that does something else first, reaches this.
-const HELLO: Duration = Duration::from_secs(20);
+const HELLO: Duration = Duration::from_secs(10);
 /// How long a worker may take to make its state.
 const OPEN: Duration = Duration::from_secs(60);
 /// How long a worker may take to end after its socket is closed, before it is killed.
 const END: Duration = Duration::from_secs(2);
-/// Most bytes sent ahead to a worker that is busy. With at most 64 frames they stay below what the socket
-/// buffers (208 KiB, of which a frame takes 768 bytes at least).
-const MOST_BYTES_AHEAD: usize = 32 << 10;
+/// What a task's deadline is about.
+const ANSWER: &str = "answer";
+/// Most bytes sent ahead to a worker that is busy.
+const MOST_BYTES_AHEAD: usize = 256 << 10;
 
-/// A worker that can no longer be used, and what was seen of it.
+/// Why a worker can no longer be used.
 #[derive(Debug)]
-pub(super) struct Gone(WireError);
+pub(super) enum Gone {
+    /// It has ended, or is about to.
+    Ended,
+    /// It lives and talks nonsense.
+    Mad(String),
+    /// It did not do something in time.
+    Late(&'static str, Duration),
+    /// A task ran beyond its deadline.
+    TimedOut(Duration),
+}
 
-/// What a task gave, and when.
+/// What a worker said.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// The scenario is open.
+    Opened,
+    /// It cannot be opened, or the worker not be set up.
+    Refused(Cause),
+    /// What a task gave, and when.
+    Answer(usize, Result<Answer, Cause>),
+    Used(Usage),
+}
+
+/// A task's output, packed, and its stamps.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) stamps: Stamps,
     pub(super) output: Packet,
 }
 
-/// A worker process.
+/// A task that was sent and not answered.
 #[derive(Debug)]
+struct Sent {
+    task: usize,
+    turn: u32,
+    bytes: usize,
+}
+
+/// A worker process.
 pub(super) struct Member {
-    child: Child,
-    /// Both ways over one socket; `BufReader` so that a small frame costs one read.
-    wire: BufReader<UnixStream>,
+    body: Body,
+    link: Link,
+    /// Which turn it has begun; `None` where nothing is shared.
+    ledger: Option<Ledger>,
+    bare: bool,
+    greeted: bool,
+    opening: Option<&'static str>,
     opened: Option<&'static str>,
-    /// Tasks sent and not answered, and the bytes of their inputs; the worker runs them in this order, so the
-    /// first is the one it has begun.
-    ahead: VecDeque<(usize, usize)>,
-    pace: Pace,
+    /// In the order sent, which is the order in which they are run.
+    ahead: VecDeque<Sent>,
+    bytes_ahead: usize,
     /// Bytes of the last input.
     input_bytes: usize,
-    /// Whether the last task could be sent.
-    listens: bool,
+    /// The last turn sent.
+    turn: u32,
+    /// When what we wait for began, ns.
+    since: u64,
+    pace: Pace,
+    /// Whether it can be sent anything: if not, it has ended or will, and only its last answers are to be read.
+    deaf: bool,
 }
 
 impl Member {
     /// Starts the process, and does not wait for it.
-    pub(super) fn spawn() -> Result<Member> {
+    pub(super) fn start(method: Method, means: &Means, index: usize) -> Result<Member> {
         let (ours, theirs) = UnixStream::pair().context("cannot make a socket pair for a worker process")?;
-        let mut command = program::reenter("worker")?;
-        // Its end travels as stdin, which needs no `unsafe` hook between fork and exec.
-        command.stdin(Stdio::from(OwnedFd::from(theirs)));
-        let child =
-            command.spawn().with_context(|| format!("cannot start a worker process ({command:?})"))?;
-        let wire = BufReader::with_capacity(BUFFER_BYTES, ours);
-        let (ahead, pace) = (VecDeque::new(), Pace::default());
-        Ok(Member { child, wire, opened: None, ahead, pace, input_bytes: 0, listens: true })
-    }
-
-    /// Waits for the worker's hello.
-    pub(super) fn greet(&mut self) -> Result<()> {
-        let frame = self.expect(Kind::Hello, HELLO).context(
-            "a worker process did not say hello: does this program's main do anything before it calls parbench?",
-        )?;
-        let hello: Hello =
-            frame.packet.unpack().context("a worker process said a hello of another version")?;
-        ensure!(
-            hello.version == VERSION,
-            "a worker process speaks version {}, this program {VERSION}: was it rebuilt while it runs?",
-            hello.version
-        );
-        Ok(())
-    }
-
-    /// A new worker with the scenario open.
-    pub(super) fn ready(workload: &'static str) -> Result<Member> {
-        let mut member = Member::spawn()?;
-        member.greet()?;
-        member.open(workload)?;
+        ours.set_nonblocking(true)?;
+        let shares = !means.bare && segment::supported();
+        let (ledger, descriptor) = match shares {
+            true => Ledger::make().map(|(ledger, descriptor)| (Some(ledger), Some(descriptor)))?,
+            false => (None, None),
+        };
+        let mut environment = means.worker_environment();
+        let body = Body::start(method, OwnedFd::from(theirs), &environment, means.bare)?;
+        if method == Method::Spawn {
+            environment.clear();
+        }
+        let cpus = means.cpus.get(index % means.cpus.len().max(1)).map(|cpu| vec![*cpu]).unwrap_or_default();
+        let setup = Setup { shares, cpus, memory: means.memory, output: means.output.clone(), environment };
+        let setup = Frame::new(Kind::Setup, Packet::pack(&setup)?);
+        let mut link = Link::new(ours, shares);
+        match descriptor {
+            Some(descriptor) => link.queue_with(&setup, descriptor),
+            None => link.queue(&setup),
+        }
+        let mut member = Member {
+            body,
+            link,
+            ledger,
+            bare: means.bare,
+            greeted: false,
+            opening: None,
+            opened: None,
+            ahead: VecDeque::new(),
+            bytes_ahead: 0,
+            input_bytes: 0,
+            turn: 0,
+            since: now(),
+            pace: Pace::default(),
+            deaf: false,
+        };
+        member.flush();
         Ok(member)
     }
 
-    /// Has the worker make its state for a scenario, if it has not yet.
+    /// Has the worker make its state for a scenario, if it has not yet; it then says that it is open.
     pub(super) fn open(&mut self, workload: &'static str) -> Result<()> {
-        if self.opened == Some(workload) {
+        let same = self.opened == Some(workload);
+        // Where we have let arrays go, it is told before the clock starts: it may need the memory.
+        if self.opening.is_some() || same && !self.link.has_released() {
             return Ok(());
         }
-        // Until it succeeds neither is open.
+        if !same {
+            self.pace = Pace::default();
+        }
         self.opened = None;
-        self.send(Frame::new(Kind::Open, Packet::pack(&workload.to_string())?))?;
-        self.expect(Kind::Ready, OPEN)
-            .with_context(|| format!("a worker process cannot open `{workload}`"))?;
-        self.opened = Some(workload);
-        self.pace = Pace::default();
+        self.opening = Some(workload);
+        if self.greeted {
+            self.since = now();
+        }
+        self.link.queue(&Frame::new(Kind::Open, Packet::pack(&workload.to_string())?));
+        self.flush();
         Ok(())
+    }
+
+    pub(super) fn has_open(&self, workload: &str) -> bool {
+        self.opened == Some(workload)
     }
 
     /// Whether the process has ended, between two batches.
     pub(super) fn has_ended(&mut self) -> bool {
-        !matches!(self.child.try_wait(), Ok(None))
+        self.deaf || self.body.is_born() && self.body.try_wait().is_some()
     }
 
-    /// What the worker has used so far.
-    pub(super) fn usage(&mut self) -> Result<Usage> {
-        self.send(Frame::new(Kind::Measure, Packet::default()))?;
-        self.expect(Kind::Used, OPEN)?.packet.unpack()
+    /// Asks what the worker has used so far.
+    pub(super) fn measure(&mut self) {
+        self.since = now();
+        self.link.queue(&Frame::new(Kind::Measure, Packet::default()));
+        self.flush();
     }
 
-    /// Whether another task may be sent, when `share` more are this worker's share and `most` may be out.
-    pub(super) fn has_room(&self, most: usize, share: usize) -> bool {
+    /// How many tasks it has been sent.
+    pub(super) fn turns(&self) -> u32 {
+        self.turn
+    }
+
+    /// How many more tasks to send it, when `share` more are its share and it may have `most` at once.
+    pub(super) fn room(&self, share: usize, most: usize) -> usize {
+        if self.deaf || self.opened.is_none() {
+            return 0;
+        }
+        // Without a ledger nothing that was sent could be had back.
+        let window = if self.ledger.is_some() { self.pace.window(share).min(most) } else { 1 };
+        // Few frames in one go rather than one after each answer.
+        let low = self.ahead.len() <= window / 2;
         // The next input is taken to be as large as the last; `fits` knows when it is there.
-        let bytes = self.bytes_ahead() + self.input_bytes;
-        let room = self.ahead.len() < self.pace.window(share).min(most) && bytes <= MOST_BYTES_AHEAD;
-        self.listens && (room || self.is_idle())
-    }
-
-    /// Whether an input can be sent without waiting for the worker to read it.
-    ///
-    /// A busy worker may be writing a large answer: if we wrote a large input meanwhile, nobody would read.
-    pub(super) fn fits(&self, input: &Packet) -> bool {
-        self.is_idle() || self.bytes_ahead() + input.len() <= MOST_BYTES_AHEAD
-    }
-
-    fn bytes_ahead(&self) -> usize {
-        self.ahead.iter().map(|(_, bytes)| bytes).sum()
+        let calm = self.bytes_ahead + self.input_bytes <= MOST_BYTES_AHEAD && !self.link.is_full();
+        let room = self.ahead.is_empty() || low && calm && !self.is_stuck();
+        if room { window - self.ahead.len() } else { 0 }
     }
 
     /// Whether every task that was sent has been answered.
-    fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         self.ahead.is_empty()
     }
 
-    /// Whether there is nothing to wait for: no answer is due, and the worker is not known to have ended.
-    pub(super) fn is_done(&self) -> bool {
-        self.is_idle() && self.listens
+    /// Whether an input may be sent behind those that it has.
+    pub(super) fn fits(&self, input: &Packet) -> bool {
+        self.ahead.is_empty() || self.bytes_ahead + input.len() <= MOST_BYTES_AHEAD
     }
 
-    /// Sends a task; tells whether that worked.
+    /// Whether it can be sent a task whose input was copied for it.
+    pub(super) fn takes(&self) -> bool {
+        self.opened.is_some() && !self.deaf
+    }
+
+    /// Whether private arrays reach it through shared memory.
+    pub(super) fn shares(&self) -> bool {
+        self.link.shares()
+    }
+
+    /// Puts a task behind those that it was sent; [`Member::flush`] sends it.
+    pub(super) fn call(&mut self, task: usize, input: Packet) {
+        if self.ahead.is_empty() {
+            self.since = now();
+        }
+        self.turn += 1;
+        let bytes = input.len();
+        self.input_bytes = bytes;
+        self.bytes_ahead += bytes;
+        self.ahead.push_back(Sent { task, turn: self.turn, bytes });
+        let frame = Frame { id: self.turn, ..Frame::new(Kind::Call, input) };
+        self.link.queue(&frame);
+    }
+
+    /// Sends what it can take now.
+    pub(super) fn flush(&mut self) {
+        if !self.deaf && self.link.flush().is_err() {
+            self.deaf = true;
+            self.since = now();
+            // Should it live in spite of that, this is its end of file.
+            let _ = self.link.stream().shutdown(Shutdown::Write);
+        }
+    }
+
+    /// Whether something waits to be sent to it.
+    pub(super) fn is_full(&self) -> bool {
+        self.link.is_full() && !self.deaf
+    }
+
+    /// What to poll for the process's end.
+    pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.body.descriptor()
+    }
+
+    /// The next thing that the worker said; `None` if it has not yet.
     ///
-    /// If not, the worker has ended or will. Answers that it gave before are still to be read: only
-    /// [`Member::answer`] knows when there are no more.
-    pub(super) fn call(&mut self, task: usize, input: Packet) -> bool {
-        self.input_bytes = input.len();
-        let frame = Frame { kind: Kind::Call, id: task as u32, stamps: Stamps::default(), packet: input };
-        self.listens = wire::write(self.wire.get_mut(), &frame).is_ok();
-        if self.listens {
-            self.ahead.push_back((task, self.input_bytes));
-        } else {
-            // Should it live in spite of that, this is its end of file: it must not wait for the rest of a frame
-            // while we wait for its answer.
-            let _ = self.wire.get_ref().shutdown(Shutdown::Write);
-        }
-        self.listens
-    }
-
-    /// Waits for the next answer.
-    pub(super) fn answer(&mut self) -> Result<(usize, Result<Answer, Cause>), Gone> {
-        let Frame { kind, id, stamps, packet } = wire::read(&mut self.wire).map_err(Gone)?;
-        let malformed = |what: String| Gone(WireError::Malformed(what));
-        let Some(&(task, _)) = self.ahead.front() else {
-            return Err(malformed(format!("task {id} is not out")));
-        };
-        if task as u32 != id {
-            return Err(malformed(format!("an answer to task {id} where one to task {task} was due")));
-        }
-        let answer = match kind {
-            Kind::Done => Ok(Answer { stamps, output: packet }),
-            Kind::Failed => Err(packet.unpack().map_err(|error| malformed(format!("{error:#}")))?),
-            _ => return Err(malformed(format!("{kind:?} in place of an answer to task {id}"))),
-        };
-        self.ahead.pop_front();
-        if answer.is_ok() {
-            self.pace.took(stamps);
-        }
-        Ok((task, answer))
-    }
-
-    /// The tasks that were sent and not answered, the one it had begun first.
-    pub(super) fn take_ahead(&mut self) -> VecDeque<usize> {
-        self.ahead.drain(..).map(|(task, _)| task).collect()
-    }
-
-    /// Ends a worker that is gone and says how it ended.
-    pub(super) fn bury(mut self, Gone(error): Gone) -> String {
-        let closed =
-            matches!(error, WireError::Closed) || matches!(&error, WireError::Broken(e) if is_hang_up(e));
-        if !closed {
-            // It lives and talks nonsense, or its connection is lost: either way nobody can use it.
-            let _ = self.child.kill();
-        }
-        let status = match self.end() {
-            Ok(status) => status.to_string(),
-            Err(error) => format!("{error:#}"),
-        };
-        if closed { status } else { format!("{error}; killed") }
-    }
-
-    fn send(&mut self, frame: Frame) -> Result<()> {
-        wire::write(self.wire.get_mut(), &frame).context("cannot send to a worker process")
-    }
-
-    /// Waits for a frame that is due at once.
-    fn expect(&mut self, kind: Kind, within: Duration) -> Result<Frame> {
-        self.wire.get_ref().set_read_timeout(Some(within))?;
-        let frame = wire::read(&mut self.wire);
-        self.wire.get_ref().set_read_timeout(None)?;
-        if !matches!(&frame, Ok(frame) if frame.kind == kind || frame.kind == Kind::Failed) {
-            // Whatever it says later would be taken for an answer to something else.
-            let _ = self.child.kill();
-        }
-        match frame {
-            Ok(frame) if frame.kind == kind => Ok(frame),
-            Ok(Frame { kind: Kind::Failed, packet, .. }) => Err(anyhow!("{}", packet.unpack::<Cause>()?)),
-            Ok(frame) => bail!("it sent {:?} in place of {kind:?}", frame.kind),
-            Err(WireError::Closed) => bail!("it ended ({})", self.end()?),
-            Err(WireError::Broken(error)) if error.kind() == ErrorKind::WouldBlock => {
-                bail!("no answer within {} s", within.as_secs())
+    /// One that ended may have left answers: this gives them all before it says that it is gone.
+    pub(super) fn receive(&mut self, has_ended: bool) -> Result<Option<Event>, Gone> {
+        loop {
+            let frame = match self.link.next() {
+                Ok(Some(frame)) => frame,
+                // A child that it left behind may hold the socket open.
+                Ok(None) if has_ended => return Err(Gone::Ended),
+                Ok(None) => return Ok(None),
+                Err(WireError::Closed) => return Err(Gone::Ended),
+                Err(WireError::Broken(error)) if is_hang_up(error.kind()) => return Err(Gone::Ended),
+                Err(error) => return Err(Gone::Mad(error.to_string())),
+            };
+            if let Some(event) = self.hear(frame)? {
+                return Ok(Some(event));
             }
-            Err(error) => Err(error.into()),
         }
     }
 
-    /// Closes the socket, waits for the process to end, kills it where it does not, and reaps it.
-    fn end(&mut self) -> Result<ExitStatus> {
-        let socket = self.wire.get_mut();
-        let _ = socket.shutdown(Shutdown::Write);
-        // The end of file on its side of the socket is the first sign of its end, and comes without polling.
-        let _ = socket.set_read_timeout(Some(END));
-        while matches!(socket.read(&mut [0; 4096]), Ok(1..)) {}
-        program::reap(&mut self.child, END).context("cannot wait for a worker process")
+    fn hear(&mut self, Frame { kind, id, stamps, packet }: Frame) -> Result<Option<Event>, Gone> {
+        let mad = |what: String| Err(Gone::Mad(what));
+        let malformed = |error: anyhow::Error| Gone::Mad(format!("{error:#}"));
+        match kind {
+            Kind::Born if !self.body.is_born() => self.body.born(id, self.bare),
+            Kind::Hello if !self.greeted => {
+                let Hello { version } = packet.unpack().map_err(malformed)?;
+                if version != VERSION {
+                    let what = "a worker process speaks version";
+                    return mad(format!(
+                        "{what} {version}, this program {VERSION}: was it rebuilt while it runs?"
+                    ));
+                }
+                self.greeted = true;
+                self.since = now();
+            }
+            Kind::Ready if self.opening.is_some() => {
+                self.opened = self.opening.take();
+                return Ok(Some(Event::Opened));
+            }
+            Kind::Failed if self.opening.is_some() => {
+                return Ok(Some(Event::Refused(packet.unpack().map_err(malformed)?)));
+            }
+            Kind::Used => return Ok(Some(Event::Used(packet.unpack().map_err(malformed)?))),
+            Kind::Done | Kind::Failed => {
+                let Some(sent) = self.ahead.pop_front_if(|sent| sent.turn == id) else {
+                    return mad(format!("it answered turn {id}, which was not due"));
+                };
+                self.bytes_ahead -= sent.bytes;
+                let answer = if kind == Kind::Done {
+                    self.pace.took(stamps);
+                    self.since = self.since.max(stamps.stopped.min(now()));
+                    Ok(Answer { stamps, output: packet })
+                } else {
+                    self.since = now();
+                    Err(packet.unpack().map_err(malformed)?)
+                };
+                return Ok(Some(Event::Answer(sent.task, answer)));
+            }
+            _ => return mad(format!("it sent {kind:?} where that makes no sense")),
+        }
+        Ok(None)
+    }
+
+    /// Whether the task that it runs takes so much longer than those before it that nobody should wait behind it.
+    fn is_stuck(&self) -> bool {
+        !self.ahead.is_empty() && now() >= self.since + self.pace.patience_ns()
+    }
+
+    /// Takes back what was sent ahead if the worker is stuck.
+    pub(super) fn take_back(&mut self) -> Vec<usize> {
+        match &self.ledger {
+            Some(ledger) if self.ahead.len() > 1 && self.is_stuck() => {
+                let begun = ledger.take_back(self.turn);
+                self.behind(begun)
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Removes the tasks of all turns after one.
+    fn behind(&mut self, turn: u32) -> Vec<usize> {
+        let keep = self.ahead.partition_point(|sent| sent.turn <= turn);
+        let taken: Vec<_> = self.ahead.drain(keep..).collect();
+        self.bytes_ahead -= taken.iter().map(|sent| sent.bytes).sum::<usize>();
+        taken.into_iter().map(|sent| sent.task).collect()
+    }
+
+    /// When something has to be done about it, ns: a task's deadline, or ours.
+    pub(super) fn alarm(&self, deadline: Option<Duration>) -> Option<u64> {
+        let stuck = (self.ledger.is_some() && self.ahead.len() > 1).then(|| self.pace.patience_ns());
+        let patience = self.patience(deadline).map(|(_, patience)| patience.as_nanos() as u64);
+        Some(self.since + [stuck, patience].into_iter().flatten().min()?)
+    }
+
+    /// What we wait for, and how long we do.
+    fn patience(&self, deadline: Option<Duration>) -> Option<(&'static str, Duration)> {
+        if self.deaf {
+            return Some(("end", END));
+        }
+        if !self.greeted {
+            return Some((
+                "say hello: does this program's main do anything before it calls parbench?",
+                HELLO,
+            ));
+        }
+        if self.opening.is_some() {
+            return Some(("make its state", OPEN));
+        }
+        deadline.filter(|_| !self.ahead.is_empty()).map(|deadline| (ANSWER, deadline))
+    }
+
+    /// Whether it has let us wait for longer than we do.
+    pub(super) fn is_late(&self, deadline: Option<Duration>) -> Result<(), Gone> {
+        match self.patience(deadline) {
+            Some((what, patience)) if now() >= self.since + patience.as_nanos() as u64 => {
+                Err(if what == ANSWER { Gone::TimedOut(patience) } else { Gone::Late(what, patience) })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends a worker that is gone: the task that it had begun, the tasks that it had not, and how it ended.
+    pub(super) fn bury(mut self, gone: &Gone) -> (Option<usize>, Vec<usize>, String) {
+        self.identify();
+        let status = match gone {
+            // The end of file comes with the end of the process, or somebody closed what is not his.
+            Gone::Ended => self.body.wait(Duration::from_millis(500)).to_string(),
+            Gone::Mad(_) | Gone::Late(..) | Gone::TimedOut(_) => {
+                self.body.kill();
+                self.body.wait(END);
+                format!("{gone}; killed")
+            }
+        };
+        // Without a ledger the first is taken to have begun.
+        let first = self.ahead.front().map_or(0, |sent| sent.turn);
+        let begun = self.ledger.as_ref().map_or(first, Ledger::begun);
+        let rest = self.behind(begun);
+        (self.ahead.pop_front().map(|sent| sent.task), rest, status)
+    }
+
+    /// Tells the worker that there is nothing more to do. Dropping it then waits for its end.
+    pub(super) fn hang_up(&mut self) {
+        self.identify();
+        if self.ahead.is_empty() {
+            let _ = self.link.stream().shutdown(Shutdown::Both);
+        } else {
+            // Nobody wants its answers.
+            self.body.kill();
+        }
+    }
+
+    /// Waits until the fork server has said which process it is: without that it could not be waited for.
+    fn identify(&mut self) {
+        if !self.body.is_born() && self.link.stream().set_nonblocking(false).is_ok() {
+            let _ = self.link.stream().set_read_timeout(Some(END));
+            while let (false, Ok(Some(frame))) = (self.body.is_born(), self.link.next()) {
+                let _ = self.hear(frame);
+            }
+        }
+    }
+
+    /// Whether a worker that was told to end has done so.
+    pub(super) fn has_left(&mut self) -> bool {
+        self.body.try_wait().is_some()
     }
 }
 
-/// What writing to a process that has ended gives.
-fn is_hang_up(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset)
+/// What reading from a process that has ended gives.
+fn is_hang_up(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset)
+}
+
+impl fmt::Display for Gone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Gone::Ended => f.write_str("it ended"),
+            Gone::Mad(what) => f.write_str(what),
+            Gone::TimedOut(patience) => write!(f, "its task took longer than {} s", patience.as_secs_f64()),
+            Gone::Late(what, patience) => write!(f, "within {} s it did not {what}", patience.as_secs_f64()),
+        }
+    }
+}
+
+impl AsFd for Member {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.link.as_fd()
+    }
 }
 
 impl Drop for Member {
     fn drop(&mut self) {
-        let _ = self.end();
+        self.hang_up();
+        let _: End = self.body.wait(END);
     }
 }

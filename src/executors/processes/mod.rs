@@ -1,230 +1,261 @@
-//! A pool of worker processes: each is this program re-executed, told the scenario by name over a socket.
+//! A pool of worker processes, told the scenario by name over a socket.
 //!
-//! One call's story:
-//! 1. before the clock, a missing worker is started ([`member`]), says hello, and opens the scenario;
-//! 2. for each worker a sender takes a task from the queue, packs its input and sends it ([`crate::wire`]);
-//! 3. the worker ([`crate::worker`]) unpacks it, runs it between two stamps, packs the output, answers;
-//! 4. the sender unpacks the answer into the job and takes the next task. For short tasks it has sent the next
-//!    few ahead ([`pace`]), so that the worker does not idle for the length of a wake-up.
+//! One batch's story:
+//! 1. before the clock, a missing worker is started ([`body`]), says hello, and opens the scenario ([`member`]);
+//! 2. one loop ([`dispatch`]) gives each worker the next task from the [`queue`], and a few more ahead if tasks are
+//!    short ([`pace`]); [`copiers`] copy large private arrays into shared memory ([`crate::segment`]);
+//! 3. the worker ([`crate::worker`]) notes in the ledger ([`crate::ledger`]) that it has begun the task, runs it
+//!    between two stamps, and answers over the socket ([`crate::wire`]);
+//! 4. the loop unpacks the answer into the job and looks for the next deadline.
 //!
-//! A worker that ends on its own costs the task that it had begun. What was sent ahead goes back to the queue,
-//! and a new worker takes its place.
+//! A worker that ends costs the task that it had begun. What was sent ahead goes back to the queue, and a new
+//! worker takes its place.
 
+mod body;
+mod copiers;
+mod dispatch;
 mod member;
 mod pace;
+mod queue;
 
-use std::iter;
-use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::{Result, ensure};
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use anyhow::{Context, Result, anyhow, ensure};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use self::member::{Answer, Gone, Member};
-use super::{Entry, Executor, Kind, Means, Outcome, Place, measure};
-use crate::job::{Cause, Job};
+use self::body::Method;
+use self::copiers::Copiers;
+use self::dispatch::Dispatch;
+use self::member::{Event, Gone, Member};
+use super::{Executor, Kind, Means, Outcome, Place, measure};
+use crate::job::Job;
 use crate::program;
-use crate::span::{TaskSpan, now};
+use crate::span::now;
 use crate::usage::Usage;
 
 pub(super) const KIND: Kind = Kind {
     name: "processes",
-    about: "worker processes: this program re-executed, behind a Unix socket",
+    about: "worker processes: this program executed again, behind a Unix socket",
     place: Place::Processes,
     single: false,
     nests: true,
-    start: |means| Ok(Box::new(Processes::start(means)?)),
+    cold: false,
+    start: |means| Ok(Box::new(Processes::start(Method::Spawn, means)?)),
 };
 
+pub(super) const FORKSERVER: Kind = Kind {
+    name: "forkserver",
+    about: "the same, forked from a server that was executed before: quicker to start",
+    cold: true,
+    start: |means| Ok(Box::new(Processes::start(Method::Fork, means)?)),
+    ..KIND
+};
+
+/// How many tasks a worker runs before it is replaced, if nothing else is said: its turns have numbers of 32 bits.
+const MOST_TURNS: u32 = u32::MAX - 1;
+
+/// How long a worker may take to say what it has used.
+const USED: Duration = Duration::from_secs(10);
+
 struct Processes {
+    method: Method,
+    means: Means,
+    places: Vec<Seat>,
+    /// Started when the first large private array is to be sent by a pool of two or more: one worker's arrays are
+    /// copied by the caller.
+    copiers: Option<Copiers>,
+    /// Workers that have been told to end, and are to be waited for.
+    leaving: Vec<Member>,
+}
+
+/// A worker's place in the pool.
+#[derive(Default)]
+struct Seat {
     /// `None` where a worker is missing and could not be replaced.
-    members: Vec<Mutex<Option<Member>>>,
-    /// A warm thread for each worker, so that as many copy large arrays. With one worker the caller does it
-    /// itself: a hand-over would cost as much as the task.
-    senders: Option<ThreadPool>,
-    /// Most tasks that a worker is sent at once.
-    in_flight: usize,
+    member: Option<Member>,
+    /// How many workers in a row have ended here before they were ready.
+    stillborn: u32,
+    /// The task whose input is being copied for it.
+    loading: Option<usize>,
 }
 
 impl Processes {
-    fn start(&Means { workers, in_flight }: &Means) -> Result<Processes> {
+    fn start(method: Method, means: &Means) -> Result<Processes> {
         program::ensure_reentrant()?;
-        let senders = match workers {
-            1 => None,
-            _ => Some(
-                ThreadPoolBuilder::new()
-                    .num_threads(workers)
-                    .thread_name(|n| format!("sender {n}"))
-                    .build()?,
-            ),
-        };
-        // All are started before the first hello is awaited.
-        let members = iter::repeat_with(Member::spawn).take(workers).collect::<Result<Vec<_>>>()?;
-        let mut pool = Processes {
-            members: members.into_iter().map(|m| Mutex::new(Some(m))).collect(),
-            senders,
-            in_flight: in_flight.map_or(usize::MAX, |most| most.max(1)),
-        };
-        pool.members_mut().flatten().try_for_each(Member::greet)?;
+        let places = (0..means.workers).map(|_| Seat::default()).collect();
+        let mut pool = Processes { method, means: means.clone(), places, copiers: None, leaving: Vec::new() };
+        (0..means.workers).try_for_each(|index| pool.hire(index).map(drop))?;
         Ok(pool)
     }
 
-    fn members_mut(&mut self) -> impl Iterator<Item = &mut Option<Member>> {
-        self.members.iter_mut().map(|member| member.get_mut().unwrap_or_else(PoisonError::into_inner))
+    /// Puts a new worker into a place.
+    fn hire(&mut self, index: usize) -> Result<&mut Member> {
+        let member = Member::start(self.method, &self.means, index)?;
+        Ok(self.places[index].member.insert(member))
     }
 
-    /// Puts a worker into every place and opens the scenario in each.
+    /// Takes a worker out of its place and has it end by itself.
+    fn retire(&mut self, index: usize) {
+        if let Some(mut member) = self.places[index].member.take() {
+            member.hang_up();
+            self.leaving.push(member);
+        }
+        self.leaving.retain_mut(|member| !member.has_left());
+    }
+
+    /// Puts a worker into every place and has each open the scenario.
     fn prepare(&mut self, workload: &'static str) -> Result<()> {
-        self.members_mut().try_for_each(|place| {
+        for index in 0..self.places.len() {
+            let seat = &mut self.places[index];
+            seat.stillborn = 0;
             // One that was killed between two batches shows only now.
-            if place.as_mut().is_some_and(Member::has_ended) {
-                *place = None;
+            if seat.member.as_mut().is_some_and(Member::has_ended) {
+                seat.member = None;
             }
-            match place {
+            let life = self.means.life.unwrap_or(MOST_TURNS);
+            if seat.member.as_ref().is_some_and(|member| member.turns() >= life) {
+                self.retire(index);
+            }
+            match &mut self.places[index].member {
                 Some(member) => member.open(workload)?,
-                None => *place = Some(Member::ready(workload)?),
+                None => self.hire(index)?.open(workload)?,
             }
-            Ok(())
-        })
+        }
+        loop {
+            let ready = |seat: &Seat| seat.member.as_ref().is_some_and(|member| member.has_open(workload));
+            if self.places.iter().all(ready) {
+                return Ok(());
+            }
+            let alarm =
+                self.places.iter().flat_map(|seat| &seat.member).filter_map(|member| member.alarm(None));
+            let readiness = wait(&self.places, None, alarm.min())?;
+            for (index, Ready { said, ended }) in readiness.places.into_iter().enumerate() {
+                let Some(member) = &mut self.places[index].member else { continue };
+                member.flush();
+                let mut welcome = || {
+                    while said || ended {
+                        match member.receive(ended)? {
+                            None => break,
+                            Some(Event::Refused(cause)) => return Ok(Err(anyhow!("{cause}"))),
+                            // It may have had another scenario to open first.
+                            Some(_) => {
+                                let opened = member.open(workload);
+                                if opened.is_err() {
+                                    return Ok(opened);
+                                }
+                            }
+                        }
+                    }
+                    member.is_late(None).map(Ok)
+                };
+                let welcomed = welcome().unwrap_or_else(|gone| {
+                    let member = self.places[index].member.take();
+                    Err(explain(member, &gone))
+                });
+                if welcomed.is_err() {
+                    self.places[index].member = None;
+                }
+                welcomed.with_context(|| format!("a worker process cannot open `{workload}`"))?;
+            }
+        }
+    }
+}
+
+/// Why a worker that was to be started is gone.
+fn explain(member: Option<Member>, gone: &Gone) -> anyhow::Error {
+    let status = member.map(|member| member.bury(gone).2).unwrap_or_default();
+    match gone {
+        Gone::Ended => anyhow!("it ended ({status}) before it was ready"),
+        _ => anyhow!("{status}"),
     }
 }
 
 impl Executor for Processes {
     fn execute(&mut self, job: &Arc<dyn Job>) -> Result<Outcome> {
         ensure!(u32::try_from(job.tasks()).is_ok(), "{} tasks are too many for one batch", job.tasks());
+        // Workers learn of the memory that this sets free before the clock starts.
+        job.clear();
         self.prepare(job.workload())?;
-        let queue = Mutex::new(Queue { fresh: 0..job.tasks(), returned: Vec::new(), unsent: Vec::new() });
-        Ok(measure(&**job, |began| {
-            let batch = Batch {
-                job: &**job,
-                began,
-                queue: &queue,
-                workers: self.members.len(),
-                in_flight: self.in_flight,
-            };
-            match &self.senders {
-                None => batch.serve(0, &mut lock(&self.members[0])),
-                Some(senders) => senders
-                    .broadcast(|sender| batch.serve(sender.index(), &mut lock(&self.members[sender.index()])))
-                    .concat(),
-            }
-        }))
+        Ok(measure(&**job, |began| Dispatch::new(self, &**job, began).run()))
     }
 
     fn usage(&mut self) -> Usage {
-        let workers = self.members_mut().filter_map(|place| place.as_mut()?.usage().ok());
-        workers.fold(Usage::take(), |sum, usage| sum + usage)
-    }
-}
-
-/// How often a task is sent to workers that end before they have it.
-const MOST_SENDINGS: usize = 5;
-
-/// Tasks that nobody has yet.
-struct Queue {
-    fresh: Range<usize>,
-    /// Sent ahead to a worker that died before it began them, or never sent.
-    returned: Vec<usize>,
-    /// Could not be sent, once for each time: their worker ended before or while they were written.
-    unsent: Vec<usize>,
-}
-
-impl Queue {
-    fn len(&self) -> usize {
-        self.fresh.len() + self.returned.len()
-    }
-
-    /// Returns a task that could not be sent, or says why not: again and again is no accident, but a worker that
-    /// ends whenever it gets this input.
-    fn unsent(&mut self, task: usize) -> Option<Entry> {
-        self.unsent.push(task);
-        if self.unsent.iter().filter(|unsent| **unsent == task).count() >= MOST_SENDINGS {
-            let why = format!("{MOST_SENDINGS} workers ended while its input was on the way");
-            return Some((task, Err(Cause::Refused { why })));
+        let mut sum = Usage::take();
+        let until = now() + USED.as_nanos() as u64;
+        for member in self.places.iter_mut().flat_map(|seat| &mut seat.member) {
+            member.measure();
         }
-        self.returned.push(task);
-        None
-    }
-
-    fn pop(&mut self) -> Option<usize> {
-        self.returned.pop().or_else(|| self.fresh.next())
-    }
-}
-
-/// A batch as the senders see it.
-#[derive(Clone, Copy)]
-struct Batch<'a> {
-    job: &'a dyn Job,
-    began: u64,
-    queue: &'a Mutex<Queue>,
-    workers: usize,
-    in_flight: usize,
-}
-
-impl Batch<'_> {
-    /// Keeps one worker busy until the queue is empty, replacing it when it dies.
-    fn serve(self, index: usize, place: &mut Option<Member>) -> Vec<Entry> {
-        let mut entries = Vec::new();
-        while let Some(member) = place {
-            let Err(gone) = self.feed(index, member, &mut entries) else { break };
-            let mut ahead = member.take_ahead();
-            // Dropping it first reaps it: its status is the cause.
-            let status = place.take().map(|member| member.bury(gone)).unwrap_or_default();
-            if let Some(begun) = ahead.pop_front() {
-                entries.push((begun, Err(Cause::Died { status })));
-            }
-            let mut queue = lock(self.queue);
-            queue.returned.extend(ahead);
-            if queue.len() == 0 {
-                break;
-            }
-            drop(queue);
-            // Without a new one the others do the rest; `prepare` says why at the next batch.
-            *place = Member::ready(self.job.workload()).ok();
-        }
-        entries
-    }
-
-    /// Sends tasks and takes answers until nothing is left to do, or the worker is gone.
-    fn feed(self, index: usize, member: &mut Member, entries: &mut Vec<Entry>) -> Result<(), Gone> {
-        loop {
-            while let Some(task) = self.next(member) {
-                match self.job.pack(task) {
-                    Ok(input) if !member.fits(&input) => {
-                        // For whoever is idle first.
-                        lock(self.queue).returned.push(task);
-                        break;
+        for index in 0..self.places.len() {
+            let Some(member) = &mut self.places[index].member else { continue };
+            let used = loop {
+                match member.receive(false) {
+                    Ok(Some(Event::Used(used))) => break Some(used),
+                    Ok(Some(_)) => {}
+                    Ok(None) if now() < until => {
+                        let _ = poll(&mut [PollFd::new(&*member, PollFlags::IN)], Some(&timeout(until)));
                     }
-                    Ok(input) => {
-                        if !member.call(task, input) {
-                            entries.extend(lock(self.queue).unsent(task));
-                        }
-                    }
-                    Err(cause) => entries.push((task, Err(cause))),
+                    // The next batch finds out what became of it.
+                    Ok(None) | Err(_) => break None,
                 }
+            };
+            match used {
+                Some(used) => sum = sum + used,
+                None => self.places[index].member = None,
             }
-            if member.is_done() {
-                return Ok(());
-            }
-            let (task, answer) = member.answer()?;
-            let answer = answer.and_then(|Answer { stamps, output }| {
-                self.job.accept(task, output)?;
-                Ok(TaskSpan::far(task, index, self.began, stamps, now()))
-            });
-            entries.push((task, answer));
         }
-    }
-
-    /// The next task for a worker whose window has room.
-    fn next(self, member: &Member) -> Option<usize> {
-        let mut queue = lock(self.queue);
-        // Nobody hoards: towards the end each takes no more than its share ahead.
-        let share = queue.len().div_ceil(self.workers);
-        if member.has_room(self.in_flight, share) { queue.pop() } else { None }
+        sum
     }
 }
 
-/// No code that can panic runs under these locks, so a poisoned one is as good as any.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+impl Drop for Processes {
+    fn drop(&mut self) {
+        // All are told before the first is waited for.
+        self.places.iter_mut().flat_map(|seat| &mut seat.member).for_each(Member::hang_up);
+    }
+}
+
+/// What is ready to be looked at.
+struct Readiness {
+    places: Vec<Ready>,
+    copied: bool,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Ready {
+    /// Its socket has something to read, or takes more.
+    said: bool,
+    /// Its process has ended.
+    ended: bool,
+}
+
+/// Waits until a worker or a copier has something to say, or for `until`.
+fn wait(places: &[Seat], copiers: Option<&Copiers>, until: Option<u64>) -> Result<Readiness> {
+    let mut polled = Vec::with_capacity(2 * places.len() + 1);
+    for member in places.iter().filter_map(|seat| seat.member.as_ref()) {
+        let full = if member.is_full() { PollFlags::OUT } else { PollFlags::empty() };
+        polled.push(PollFd::new(member, PollFlags::IN | full));
+        polled.extend(
+            member.descriptor().map(|descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN)),
+        );
+    }
+    polled.extend(copiers.map(|copiers| PollFd::new(copiers, PollFlags::IN)));
+    let result = poll(&mut polled, until.map(timeout).as_ref());
+    if !matches!(result, Ok(_) | Err(rustix::io::Errno::INTR)) {
+        result.context("cannot wait for the worker processes")?;
+    }
+    let mut events = polled.iter().map(|polled| !polled.revents().is_empty());
+    let mut next = || events.next().unwrap_or(false);
+    let ready = |seat: &Seat| {
+        let Some(member) = &seat.member else { return Ready::default() };
+        Ready { said: next(), ended: member.descriptor().is_some() && next() }
+    };
+    let places = places.iter().map(ready).collect();
+    Ok(Readiness { places, copied: copiers.is_some() && next() })
+}
+
+/// From now until then.
+fn timeout(until: u64) -> Timespec {
+    let left = Duration::from_nanos(until.saturating_sub(now()));
+    Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() }
 }

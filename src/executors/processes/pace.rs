@@ -13,7 +13,10 @@ const COVER: Duration = Duration::from_micros(300);
 const LONG: Duration = Duration::from_millis(5);
 
 /// Most tasks at once.
-const MOST_TASKS: usize = 64;
+const MOST_TASKS: usize = 128;
+
+/// How long the tasks sent ahead stay behind one that takes much longer than those before it.
+const PATIENCE: Duration = Duration::from_millis(1);
 
 /// What the last tasks of one worker took.
 #[derive(Debug, Default)]
@@ -26,6 +29,11 @@ impl Pace {
     pub(super) fn took(&mut self, stamps: Stamps) {
         let took = stamps.stopped.saturating_sub(stamps.started);
         self.mean_ns = Some(self.mean_ns.map_or(took, |mean| mean - mean / 4 + took / 4));
+    }
+
+    /// From when on a task takes so long that nobody should wait behind it.
+    pub(super) fn patience_ns(&self) -> u64 {
+        (PATIENCE.as_nanos() as u64).max(4 * self.mean_ns.unwrap_or(0))
     }
 
     /// How many tasks a worker may have, the one it runs included, when `share` more are its share.

@@ -1,0 +1,206 @@
+//! The loop of one batch: gives tasks, takes answers, and deals with workers that end or take too long.
+
+use std::time::Duration;
+
+use super::copiers::{Copiers, Load};
+use super::member::{Answer, Event, Gone};
+use super::queue::Queue;
+use super::{MOST_TURNS, Processes, Ready, wait};
+use crate::executors::Entry;
+use crate::job::{Cause, Job};
+use crate::message::Packet;
+use crate::span::{TaskSpan, now};
+
+/// How many workers in a row may end in one place before they are ready: something is wrong that another one will
+/// not mend.
+const MOST_STILLBORN: u32 = 10;
+
+pub(super) struct Dispatch<'a> {
+    pool: &'a mut Processes,
+    job: &'a dyn Job,
+    began: u64,
+    queue: Queue,
+    entries: Vec<Entry>,
+}
+
+impl<'a> Dispatch<'a> {
+    pub(super) fn new(pool: &'a mut Processes, job: &'a dyn Job, began: u64) -> Self {
+        let queue = Queue::new(job.tasks(), pool.means.retries);
+        Dispatch { pool, job, began, queue, entries: Vec::with_capacity(job.tasks()) }
+    }
+
+    /// Runs until every task has an entry, or nobody is left who could run one.
+    pub(super) fn run(mut self) -> Vec<Entry> {
+        loop {
+            for index in 0..self.pool.places.len() {
+                self.give(index);
+            }
+            if self.is_over() {
+                return self.entries;
+            }
+            let members = self.pool.places.iter().filter_map(|seat| seat.member.as_ref());
+            let alarm = members.filter_map(|member| member.alarm(self.deadline())).min();
+            let Ok(readiness) = wait(&self.pool.places, self.pool.copiers.as_ref(), alarm) else {
+                return self.entries;
+            };
+            for (index, ready) in readiness.places.into_iter().enumerate() {
+                if let Err(gone) = self.attend(index, ready) {
+                    self.bury(index, &gone);
+                }
+            }
+            if readiness.copied {
+                self.deliver();
+            }
+        }
+    }
+
+    fn deadline(&self) -> Option<Duration> {
+        self.pool.means.deadline
+    }
+
+    fn is_over(&self) -> bool {
+        let places = &self.pool.places;
+        let busy = places.iter().any(|seat| {
+            seat.loading.is_some() || seat.member.as_ref().is_some_and(|member| !member.is_idle())
+        });
+        !busy && (self.queue.len() == 0 || places.iter().all(|seat| seat.member.is_none()))
+    }
+
+    /// Sends a worker as many tasks as it has room for.
+    fn give(&mut self, index: usize) {
+        let workers = self.pool.places.len();
+        let most = self.pool.means.in_flight.unwrap_or(usize::MAX);
+        let life = self.pool.means.life.unwrap_or(MOST_TURNS);
+        let seat = &mut self.pool.places[index];
+        let Some(member) = &mut seat.member else {
+            // Another one takes the place of a worker that ended, as long as there is something to do.
+            return if self.queue.len() > 0 {
+                self.replace(index)
+            };
+        };
+        if member.turns() >= life && member.is_idle() && self.queue.len() > 0 {
+            self.pool.retire(index);
+            self.replace(index);
+            return;
+        }
+        // Nobody hoards: towards the end each takes no more than its share ahead.
+        let share = self.queue.len().div_ceil(workers);
+        let room = if seat.loading.is_some() { 0 } else { member.room(share, most) };
+        let room = room.min((life - member.turns()) as usize);
+        for _ in 0..room {
+            let Some(task) = self.queue.pop() else { break };
+            match self.job.pack(task) {
+                Ok(input) => {
+                    if !self.send(index, task, input) {
+                        break;
+                    }
+                }
+                Err(cause) => self.entries.push((task, Err(cause))),
+            }
+        }
+        if let Some(member) = &mut self.pool.places[index].member {
+            member.flush();
+        }
+    }
+
+    /// Sends a task, by way of the copiers if its arrays have to be copied; tells whether more may follow.
+    fn send(&mut self, index: usize, task: usize, input: Packet) -> bool {
+        let seat = &mut self.pool.places[index];
+        let Some(member) = &mut seat.member else { return false };
+        if !member.fits(&input) {
+            // For whoever is idle first.
+            self.queue.give_back(vec![task]);
+            return false;
+        }
+        if !member.shares() || !input.is_worth_sharing() {
+            member.call(task, input);
+            return true;
+        }
+        let copiers = &mut self.pool.copiers;
+        if copiers.is_none() && self.pool.means.workers > 1 {
+            *copiers = Copiers::start(self.pool.means.workers).ok();
+        }
+        match copiers {
+            Some(copiers) => {
+                seat.loading = Some(task);
+                copiers.copy(Load { place: index, task, input });
+            }
+            None => member.call(task, input.to_shared()),
+        }
+        false
+    }
+
+    /// Sends the inputs that have been copied.
+    fn deliver(&mut self) {
+        for Load { place, task, input } in self.pool.copiers.iter_mut().flat_map(Copiers::copied) {
+            let seat = &mut self.pool.places[place];
+            seat.loading = None;
+            match &mut seat.member {
+                Some(member) if member.takes() => {
+                    member.call(task, input);
+                    member.flush();
+                }
+                // It ended meanwhile: whoever is next gets it.
+                _ => self.queue.give_back(vec![task]),
+            }
+        }
+    }
+
+    /// Takes what a worker said, and what it should not have ahead any more.
+    fn attend(&mut self, index: usize, Ready { said, ended }: Ready) -> Result<(), Gone> {
+        let seat = &mut self.pool.places[index];
+        let Some(member) = &mut seat.member else { return Ok(()) };
+        while said || ended {
+            match member.receive(ended)? {
+                None => break,
+                Some(Event::Opened) => seat.stillborn = 0,
+                Some(Event::Refused(cause)) => return Err(Gone::Mad(cause.to_string())),
+                Some(Event::Used(_)) => {}
+                Some(Event::Answer(task, answer)) => {
+                    let answer = answer.and_then(|Answer { stamps, output }| {
+                        self.job.accept(task, output)?;
+                        Ok(TaskSpan::far(task, index, self.began, stamps, now()))
+                    });
+                    self.entries.push((task, answer));
+                }
+            }
+        }
+        member.is_late(self.pool.means.deadline)?;
+        self.queue.give_back(member.take_back());
+        Ok(())
+    }
+
+    /// Deals with the tasks of a worker that is gone.
+    fn bury(&mut self, index: usize, gone: &Gone) {
+        let seat = &mut self.pool.places[index];
+        let Some(member) = seat.member.take() else { return };
+        if !member.has_open(self.job.workload()) {
+            seat.stillborn += 1;
+        }
+        let (begun, rest, status) = member.bury(gone);
+        let first = rest.first().copied();
+        self.queue.give_back(rest);
+        let failed = match (begun, gone) {
+            (Some(task), Gone::TimedOut(deadline)) => {
+                Some((task, Cause::TimedOut { deadline_ms: deadline.as_millis() as u64 }))
+            }
+            (Some(task), _) => self.queue.died(task, Cause::Died { status }),
+            (None, _) => first.and_then(|task| self.queue.unbegun(task, &status)),
+        };
+        self.entries.extend(failed.map(|(task, cause)| (task, Err(cause))));
+    }
+
+    /// Starts a worker for an empty place. Without one the others do the rest; `prepare` says why at the next batch.
+    fn replace(&mut self, index: usize) {
+        let workload = self.job.workload();
+        while self.pool.places[index].stillborn < MOST_STILLBORN {
+            match self.pool.hire(index).and_then(|member| member.open(workload)) {
+                Ok(()) => return,
+                Err(_) => {
+                    self.pool.places[index].member = None;
+                    self.pool.places[index].stillborn += 1;
+                }
+            }
+        }
+    }
+}
