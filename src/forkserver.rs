@@ -8,7 +8,8 @@ use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{self, Child, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::thread;
 
 use anyhow::{Context, Result, bail};
 
@@ -33,7 +34,7 @@ pub(crate) fn request(socket: OwnedFd) -> Result<()> {
     for _ in 0..2 {
         let running = match &mut *server {
             Some(running) => running,
-            none => none.insert(start()?),
+            none => none.insert(start_for_good()?),
         };
         match running.requests.send(b"w", Some(socket.as_fd())) {
             Ok(_) => return Ok(()),
@@ -47,6 +48,20 @@ pub(crate) fn request(socket: OwnedFd) -> Result<()> {
         }
     }
     bail!("the fork server ends as soon as it is started")
+}
+
+/// Starts the server from a thread that stays as long as the program: it counts as the parent of the server and of
+/// all that it forks, and they end with their parent.
+fn start_for_good() -> Result<Server> {
+    let (tell, told) = mpsc::channel();
+    let stay = move || {
+        let _ = tell.send(start());
+        loop {
+            thread::park();
+        }
+    };
+    thread::Builder::new().name("fork server".into()).spawn(stay).context("cannot start a thread")?;
+    told.recv().context("the thread that starts the fork server ended")?
 }
 
 fn start() -> Result<Server> {

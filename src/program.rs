@@ -142,6 +142,14 @@ pub(crate) fn limit_memory(_: u64) -> Result<()> {
     bail!("this system does not limit the memory of a process")
 }
 
+/// Ends this process when the thread that is its parent ends; where the system cannot do that, at the end of its
+/// socket.
+pub(crate) fn die_with_parent() -> Result<()> {
+    #[cfg(target_os = "linux")]
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    Ok(())
+}
+
 /// What a closed connection shows as; other systems report it without being asked.
 #[cfg(target_os = "linux")]
 const HANG_UP: PollFlags = PollFlags::RDHUP;

@@ -33,6 +33,8 @@ pub(crate) struct Setup {
     pub(crate) output: Output,
     /// What could not be given to it when it was started.
     pub(crate) environment: Vec<(String, String)>,
+    /// Whether a fork server made it.
+    pub(crate) forked: bool,
 }
 
 /// Serves until the pool closes the socket, then ends the process.
@@ -64,16 +66,23 @@ fn serve(socket: UnixStream, scenarios: &'static [Scenario]) -> Result<()> {
     send(&mut link, &Frame::new(Kind::Hello, Packet::pack(&hello)?))?;
     let Some(setup) = receive(&mut link)? else { return Ok(()) };
     ensure!(setup.kind == Kind::Setup, "the pool sent {:?} before it said how to work", setup.kind);
-    let ledger = match set_up(setup.packet.unpack()?, &mut link) {
+    let setup: Setup = setup.packet.unpack()?;
+    let forked = setup.forked;
+    let ledger = match set_up(setup, &mut link) {
         Ok(ledger) => ledger,
         Err(error) => {
             let cause = Cause::Refused { why: format!("{error:#}") };
             return send(&mut link, &failed(0, &cause)?);
         }
     };
-    program::end_with(pool.into())?;
+    let mut unwatched = Some(pool);
+    match forked {
+        // Starting a thread takes half as long as all the rest: a worker that runs a single task does without.
+        true => program::die_with_parent()?,
+        false => watch(&mut unwatched)?,
+    }
 
-    let mut opened: Option<(String, Box<dyn Server>)> = None;
+    let mut opened: Opened = None;
     while let Some(Frame { kind, id, packet, .. }) = receive(&mut link)? {
         let reply = match kind {
             Kind::Open => {
@@ -84,14 +93,16 @@ fn serve(socket: UnixStream, scenarios: &'static [Scenario]) -> Result<()> {
                 drop(packet);
                 continue;
             }
-            Kind::Call => match &mut opened {
-                Some((_, server)) => server.call(packet).map(|(stamps, output)| {
+            Kind::Call => {
+                if id > 1 {
+                    watch(&mut unwatched)?;
+                }
+                call(&mut opened, packet).map(|(stamps, output)| {
                     // Private arrays leave through shared memory: one copy here, and none there.
                     let packet = if link.shares() { output.to_shared() } else { output };
                     Frame { kind: Kind::Done, id, stamps, packet }
-                }),
-                None => Err(Cause::Refused { why: "no scenario is open in its worker".into() }),
-            },
+                })
+            }
             Kind::Measure => Ok(Frame::new(Kind::Used, Packet::pack(&Usage::take())?)),
             _ => bail!("the pool sent {kind:?}, which no worker understands"),
         };
@@ -99,6 +110,11 @@ fn serve(socket: UnixStream, scenarios: &'static [Scenario]) -> Result<()> {
         send(&mut link, &reply)?;
     }
     Ok(())
+}
+
+/// Ends this process with its pool from now on, if it is not seen to yet.
+fn watch(unwatched: &mut Option<UnixStream>) -> Result<()> {
+    unwatched.take().map_or(Ok(()), |pool| program::end_with(pool.into()))
 }
 
 fn send(link: &mut Link, frame: &Frame) -> Result<()> {
@@ -122,7 +138,7 @@ fn failed(id: u32, cause: &Cause) -> Result<Frame> {
 
 /// Makes this process what the pool wants it to be, before it has a second thread.
 fn set_up(setup: Setup, link: &mut Link) -> Result<Option<Ledger>> {
-    let Setup { shares, cpus, memory, output, environment } = setup;
+    let Setup { shares, cpus, memory, output, environment, .. } = setup;
     for (name, value) in environment {
         // SAFETY: this process has one thread.
         unsafe { env::set_var(name, value) };
@@ -156,12 +172,16 @@ fn print_to(file: &File) -> Result<()> {
     Ok(())
 }
 
+/// The scenario that is open, and what it does with tasks.
+type Opened = Option<(String, Box<dyn Server>)>;
+
+fn call(opened: &mut Opened, input: Packet) -> Result<(Stamps, Packet), Cause> {
+    let refuse = || Cause::Refused { why: "no scenario is open in its worker".into() };
+    opened.as_mut().ok_or_else(refuse)?.1.call(input)
+}
+
 /// Opens a scenario, if it is not open.
-fn open(
-    scenarios: &[Scenario],
-    packet: Packet,
-    opened: &mut Option<(String, Box<dyn Server>)>,
-) -> Result<(), Cause> {
+fn open(scenarios: &[Scenario], packet: Packet, opened: &mut Opened) -> Result<(), Cause> {
     let refuse = |error: anyhow::Error| Cause::Refused { why: format!("{error:#}") };
     let name: String = packet.unpack().map_err(refuse)?;
     if opened.as_ref().is_some_and(|(open, _)| *open == name) {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::array::Array;
 use crate::workload::{Inputs, Size, Workload};
 
-const COLUMNS: usize = 1_000;
+pub(super) const COLUMNS: usize = 1_000;
 
 pub(super) struct ArrayTransfer;
 
@@ -46,10 +46,15 @@ impl Workload for ArrayTransfer {
 
     fn check(inputs: &[Matrix], outputs: &[Array<f64>]) -> Result<()> {
         for (task, (x, doubled)) in inputs.iter().zip(outputs).enumerate() {
-            ensure!(x.numbers.len() == doubled.len(), "task {task} returned {} numbers", doubled.len());
-            let wrong = x.numbers.iter().zip(&doubled[..]).position(|(x, doubled)| *doubled != x * 2.0);
-            ensure!(wrong.is_none(), "task {task}: number {} is not doubled", wrong.unwrap_or_default());
+            check_doubled(&x.numbers, doubled).with_context(|| format!("task {task}"))?;
         }
         Ok(())
     }
+}
+
+pub(super) fn check_doubled(x: &[f64], doubled: &[f64]) -> Result<()> {
+    ensure!(x.len() == doubled.len(), "{} numbers came back, not {}", doubled.len(), x.len());
+    let wrong = x.iter().zip(doubled).position(|(x, doubled)| *doubled != x * 2.0);
+    ensure!(wrong.is_none(), "number {} is not doubled", wrong.unwrap_or_default());
+    Ok(())
 }

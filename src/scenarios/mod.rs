@@ -2,13 +2,17 @@
 //!
 //! One more scenario is a file here, its `mod` line, and a row in one of the lists.
 
+mod array_local;
 mod array_transfer;
+mod array_transfer_shared;
 mod cpu_loop;
 mod empty_task;
 mod matrix_inverse;
+mod mixed_tasks;
 mod prime_sum;
 mod text_write;
 mod url_download;
+mod worker_start;
 
 use crate::scenario::Scenario;
 
@@ -27,10 +31,18 @@ pub static MATRIX: &[Scenario] =
     &[Scenario::of::<matrix_inverse::MatrixInverse>(), Scenario::of::<matrix_inverse::MatrixInverseInner>()];
 
 /// Moving large data into a task and out of it.
-pub static TRANSFER: &[Scenario] = &[Scenario::of::<array_transfer::ArrayTransfer>()];
+pub static TRANSFER: &[Scenario] = &[
+    Scenario::of::<array_transfer::ArrayTransfer>(),
+    Scenario::of::<array_transfer_shared::ArrayTransferShared>(),
+    Scenario::of::<array_local::ArrayLocal>(),
+];
 
 /// What the executors cost by themselves.
-pub static OVERHEAD: &[Scenario] = &[Scenario::of::<empty_task::EmptyTask>()];
+pub static OVERHEAD: &[Scenario] = &[
+    Scenario::of::<empty_task::EmptyTask>(),
+    Scenario::of::<mixed_tasks::MixedTasks>(),
+    Scenario::of::<worker_start::WorkerStart>(),
+];
 
 /// Every list with its family's name, which is the name of its bench program.
 pub static FAMILIES: &[(&str, &[Scenario])] = &[

@@ -114,7 +114,14 @@ impl Member {
             environment.clear();
         }
         let cpus = means.cpus.get(index % means.cpus.len().max(1)).map(|cpu| vec![*cpu]).unwrap_or_default();
-        let setup = Setup { shares, cpus, memory: means.memory, output: means.output.clone(), environment };
+        let setup = Setup {
+            shares,
+            cpus,
+            memory: means.memory,
+            output: means.output.clone(),
+            environment,
+            forked: method == Method::Fork,
+        };
         let setup = Frame::new(Kind::Setup, Packet::pack(&setup)?);
         let mut link = Link::new(ours, shares);
         match descriptor {
