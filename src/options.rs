@@ -114,29 +114,55 @@ mod tests {
         assert!(error.contains("`fibers`") && error.contains("threads"), "{error}");
     }
 
+    /// A workload with these flags.
+    struct Flagged<const NESTED: bool, const WEAK_AND_COLD: bool>;
+
+    impl<const NESTED: bool, const WEAK_AND_COLD: bool> crate::Workload for Flagged<NESTED, WEAK_AND_COLD> {
+        const NAME: &'static str = "flagged";
+        const NESTED: bool = NESTED;
+        const SCALING: Scaling = if WEAK_AND_COLD { Scaling::Weak } else { Scaling::Strong };
+        const COLD: bool = WEAK_AND_COLD;
+        type Input = ();
+        type Output = ();
+        type Worker = ();
+        fn prepare(_: Size) -> Result<crate::Inputs<()>> {
+            Ok(crate::Inputs::new(vec![()]))
+        }
+        fn run(_: &mut (), _: &()) -> Result<()> {
+            Ok(())
+        }
+        fn check(_: &[()], _: &[()]) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    fn names<const NESTED: bool, const WEAK_AND_COLD: bool>(named: &str) -> Vec<String> {
+        let executors =
+            if named.is_empty() { executors::ALL.to_vec() } else { parse_executors(named).unwrap() };
+        let workers = Some(vec![4, 1, 4]);
+        let options = Options { size: Size::Smoke, workers, executors, named: !named.is_empty() };
+        let variants = options.variants(&Scenario::of::<Flagged<NESTED, WEAK_AND_COLD>>());
+        variants.iter().map(ToString::to_string).collect()
+    }
+
     #[test]
     fn variants_have_every_executor_once_for_each_count_that_it_can_have() {
-        struct Nested;
-        impl crate::Workload for Nested {
-            const NAME: &'static str = "nested";
-            const NESTED: bool = true;
-            type Input = ();
-            type Output = ();
-            type Worker = ();
-            fn prepare(_: Size) -> Result<crate::Inputs<()>> {
-                Ok(crate::Inputs::new(vec![()]))
-            }
-            fn run(_: &mut (), _: &()) -> Result<()> {
-                Ok(())
-            }
-            fn check(_: &[()], _: &[()]) -> Result<()> {
-                Ok(())
-            }
-        }
-        let executors = parse_executors("serial,threads,rayon,processes").unwrap();
-        let options = Options { size: Size::Smoke, workers: Some(vec![4, 1, 4]), executors, named: true };
-        let variants = options.variants(&Scenario::of::<Nested>());
-        let names: Vec<_> = variants.iter().map(ToString::to_string).collect();
-        assert_eq!(names, ["serial/1", "threads/1", "threads/4", "processes/1", "processes/4"]);
+        let expected = ["serial/1", "threads/1", "threads/4", "processes/1", "processes/4"];
+        assert_eq!(names::<true, false>("serial,threads,rayon,processes"), expected);
+    }
+
+    #[test]
+    fn the_fork_server_is_measured_where_starting_is_the_subject_or_it_is_named() {
+        assert!(!names::<false, false>("").iter().any(|name| name.starts_with("forkserver")));
+        assert_eq!(names::<false, false>("forkserver"), ["forkserver/1", "forkserver/4"]);
+        assert!(names::<false, true>("").iter().any(|name| name == "forkserver/4"));
+    }
+
+    #[test]
+    fn with_weak_scaling_serial_has_as_much_to_do_as_the_others() {
+        assert_eq!(
+            names::<false, true>("serial,threads"),
+            ["serial/1", "serial/4", "threads/1", "threads/4"]
+        );
     }
 }

@@ -5,7 +5,6 @@
 //! no name: when the last process that has it ends, however it ends, it is gone.
 
 use std::fs::File;
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -242,15 +241,27 @@ pub(crate) fn forgo() {
 /// Whether segments can be made here and their descriptors be passed; where not, the first who asks is told why
 /// on stderr, and arrays are copied.
 pub(crate) fn supported() -> bool {
-    static SUPPORTED: OnceLock<bool> = OnceLock::new();
     let probe = || {
-        let result = system::probe();
-        if let Err(error) = &result {
+        let error = system::probe().err().filter(|error| !is_for_now(error));
+        if let Some(error) = &error {
             eprintln!("parbench: no memory is shared here, arrays are copied: {error:#}");
         }
-        result.is_ok()
+        error.is_none()
     };
     !FORGONE.load(Ordering::Relaxed) && *SUPPORTED.get_or_init(probe)
+}
+
+static SUPPORTED: OnceLock<bool> = OnceLock::new();
+
+/// Takes it as supported: whoever started this process has tried.
+pub(crate) fn trust() {
+    let _ = SUPPORTED.set(true);
+}
+
+/// Whether the system can, but not now.
+fn is_for_now(error: &anyhow::Error) -> bool {
+    let code = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
+    matches!(code, Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM))
 }
 
 #[cfg(target_os = "linux")]
@@ -258,6 +269,7 @@ mod system {
     //! Linux: memfd, seals, and what is left of the memory.
 
     use std::fs;
+    use std::io;
     use std::os::unix::net::UnixStream;
 
     use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, ftruncate, memfd_create};

@@ -162,6 +162,7 @@ fn set_up(setup: Setup, link: &mut Link) -> Result<Option<Ledger>> {
         segment::forgo();
         return Ok(None);
     }
+    segment::trust();
     let descriptor = link.descriptor().context("the descriptor of its ledger got lost")?;
     Ledger::open(descriptor).map(Some).context("its ledger cannot be mapped")
 }

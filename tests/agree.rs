@@ -49,13 +49,18 @@ fn main() -> ExitCode {
     let mut trials = Vec::new();
     for scenario in scenarios {
         for kind in ALL.iter().filter(|kind| kind.nests || !scenario.nested) {
-            for workers in if kind.single { vec![1] } else { vec![1, 2, 3] } {
-                let name = format!("{} on {}/{workers}", scenario.name, kind.name);
+            let mut add = |means: Means| {
+                let bare = if means.bare { " (bare)" } else { "" };
+                let name = format!("{} on {}/{}{bare}", scenario.name, kind.name, means.workers);
                 let compare =
-                    move || agree(scenario, kind, workers).map_err(|error| format!("{error:#}").into());
+                    move || agree(scenario, kind, &means).map_err(|error| format!("{error:#}").into());
                 if scenario.name != Whereabouts::NAME {
                     trials.push(Trial::test(name, compare));
                 }
+            };
+            (1..=if kind.single { 1 } else { 3 }).for_each(|workers| add(Means::workers(workers)));
+            if kind.name == "processes" {
+                add(Means { bare: true, ..Means::workers(2) });
             }
         }
     }
@@ -72,18 +77,19 @@ fn main() -> ExitCode {
 /// One after the other: each starts workers of its own on what may be one core.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-fn agree(scenario: &Scenario, kind: &Kind, workers: usize) -> Result<()> {
+fn agree(scenario: &Scenario, kind: &Kind, means: &Means) -> Result<()> {
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let jobs = scenario.prepare(Size::Smoke)?;
-    let serial = answers(Kind::find("serial")?, 1, &jobs(1))?;
-    let theirs = answers(kind, workers, &jobs(workers))?;
+    // With weak scaling as many tasks as the others have.
+    let serial = answers(Kind::find("serial")?, &Means::workers(1), &jobs(means.workers))?;
+    let theirs = answers(kind, means, &jobs(means.workers))?;
     ensure!(!serial.is_empty() && serial == theirs, "the answers differ from the serial ones");
     Ok(())
 }
 
 /// The answers of a second batch: the first finds nothing warm, the second nothing fresh.
-fn answers(kind: &Kind, workers: usize, job: &Arc<dyn Job>) -> Result<Vec<Packet>> {
-    let mut executor = kind.start(&Means::workers(workers))?;
+fn answers(kind: &Kind, means: &Means, job: &Arc<dyn Job>) -> Result<Vec<Packet>> {
+    let mut executor = kind.start(means)?;
     executor.execute(job)?.spans()?;
     job.check()?;
     let outcome = executor.execute(job)?;
@@ -91,7 +97,7 @@ fn answers(kind: &Kind, workers: usize, job: &Arc<dyn Job>) -> Result<Vec<Packet
     ensure!(spans.len() == job.tasks(), "{} spans of {} tasks", spans.len(), job.tasks());
     for (task, span) in spans.iter().enumerate() {
         let order = [outcome.began, span.started, span.stopped, span.received, ended];
-        let sound = span.task as usize == task && usize::from(span.worker) < workers;
+        let sound = span.task as usize == task && usize::from(span.worker) < means.workers;
         ensure!(
             sound && span.sent == outcome.began && order.is_sorted(),
             "task {task}: {span:?} in {outcome:?}"
@@ -107,7 +113,7 @@ fn whereabouts() -> Result<()> {
     for kind in ALL {
         let workers = if kind.single { 1 } else { 3 };
         let jobs = OWN[0].prepare(Size::Smoke)?;
-        let packets = answers(kind, workers, &jobs(workers))?;
+        let packets = answers(kind, &Means::workers(workers), &jobs(workers))?;
         let places = packets.into_iter().map(Packet::unpack).collect::<Result<BTreeSet<(u32, String)>>>()?;
         let processes: BTreeSet<_> = places.iter().map(|(process, _)| *process).collect();
         let here = (std::process::id(), format!("{:?}", std::thread::current().id()));

@@ -9,7 +9,7 @@ use std::process::{self, Command, ExitCode, Stdio};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use common::{children, eventually, has_ended, trial};
+use common::{WAYS, Way, children, eventually, has_ended, trial};
 use deeds::{SCENARIOS, victim};
 use libtest_mimic::{Arguments, Trial};
 use parbench::executors::{ALL, Kind, Means};
@@ -18,10 +18,10 @@ use parbench::{Executor, Job, Outcome, Scenario, Size};
 fn main() -> ExitCode {
     parbench::bench::enter(SCENARIOS);
     let arguments: Vec<_> = std::env::args().collect();
-    if let [_, mode, workload] = &arguments[..]
+    if let [_, mode, way, workload] = &arguments[..]
         && mode == HOLD
     {
-        return if hold_a_pool(workload).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        return if hold_a_pool(way, workload).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     let mut trials = Vec::new();
     for kind in ALL {
@@ -33,24 +33,30 @@ fn main() -> ExitCode {
         add("state that cannot be made is an error before the batch", picky);
         add("a panic costs the worker its state", moody);
     }
-    trials.extend([
-        fault("large messages between small ones are no deadlock", bulky),
-        fault("an exit costs its task and no other", exits),
-        fault("an exit among many short tasks costs its task and no other", exit_among_many),
-        fault("an abort costs its task and no other", aborts),
-        fault("a pool whose workers all exit works on", all_exit),
-        fault("a worker killed during a task costs that task", killed),
-        fault("a worker killed between two batches costs nothing", killed_while_idle),
-        fault("a task may print, read stdin and leave children", misbehaves),
-        fault("a task cannot start workers", fork_bombs),
-        fault("an input that cannot be packed is the failure of its task", unpacked),
-        fault("dropping a pool leaves no process", dropped),
-        fault("a killed program leaves no busy worker", || owner_ends("busy", "-KILL")),
-        fault("a killed program leaves no idle worker", || owner_ends("fine", "-KILL")),
-        fault("an interrupted program leaves no busy worker", || owner_ends("busy", "-INT")),
-        fault("an interrupted program leaves no idle worker", || owner_ends("fine", "-INT")),
-        fault("a worker without a pool is refused", refused),
-    ]);
+    for way in WAYS {
+        let mut add = |what, test: fn(&Way) -> Result<()>| {
+            trials.push(fault(format!("{what} ({})", way.name), move || test(way)));
+        };
+        add("large messages between small ones are no deadlock", bulky);
+        add("an exit costs its task and no other", exits);
+        add("an exit among many short tasks costs its task and no other", exit_among_many);
+        add("an abort costs its task and no other", aborts);
+        add("a pool whose workers all exit works on", all_exit);
+        add("a worker killed during a task costs that task", killed);
+        add("a worker killed between two batches costs nothing", killed_while_idle);
+        add("a task may print, read stdin and leave children", misbehaves);
+        add("a task cannot start workers", fork_bombs);
+        add("an input that cannot be packed is the failure of its task", unpacked);
+        add("dropping a pool leaves no process", dropped);
+        add("a killed program leaves no busy worker", |way| owner_ends(way, "busy", "-KILL"));
+        add("a killed program leaves no idle worker", |way| owner_ends(way, "fine", "-KILL"));
+        add("an interrupted program leaves no busy worker", |way| owner_ends(way, "busy", "-INT"));
+        add("an interrupted program leaves no idle worker", |way| owner_ends(way, "fine", "-INT"));
+        add("a killed program leaves no worker that is busy with a later task", |way| {
+            owner_ends(way, "busy_later", "-KILL")
+        });
+    }
+    trials.push(fault("a worker without a pool is refused", refused));
     let mut arguments = Arguments::from_args();
     // They look for children of this process: one at a time.
     arguments.test_threads = Some(1);
@@ -74,10 +80,6 @@ fn job(workload: &str, workers: usize) -> Result<Arc<dyn Job>> {
 
 fn start(kind: &Kind) -> Result<Box<dyn Executor>> {
     kind.start(&Means::workers(if kind.single { 1 } else { 2 }))
-}
-
-fn processes() -> Result<Box<dyn Executor>> {
-    start(Kind::find("processes")?)
 }
 
 /// The failures of an outcome as sentences; every other task must have its answer.
@@ -147,9 +149,9 @@ fn moody(kind: &Kind) -> Result<()> {
     Ok(())
 }
 
-fn bulky() -> Result<()> {
+fn bulky(way: &Way) -> Result<()> {
     for workers in [1, 2] {
-        let mut pool = Kind::find("processes")?.start(&Means::workers(workers))?;
+        let mut pool = way.start(&way.means(workers))?;
         let job = job("bulky", workers)?;
         for _ in 0..3 {
             pool.execute(&job)?.spans()?;
@@ -159,15 +161,15 @@ fn bulky() -> Result<()> {
     Ok(())
 }
 
-fn exits() -> Result<()> {
+fn exits(way: &Way) -> Result<()> {
     let expected = ["exits, task 2: its worker process ended while it ran (exit status: 3)"];
-    twice(&mut *processes()?, "exits", &expected)
+    twice(&mut *way.start(&way.means(2))?, "exits", &expected)
 }
 
 /// With dozens of tasks on the way, each answered at once: what the worker answered before it ended counts.
-fn exit_among_many() -> Result<()> {
+fn exit_among_many(way: &Way) -> Result<()> {
     for workers in [1, 2] {
-        let mut pool = Kind::find("processes")?.start(&Means::workers(workers))?;
+        let mut pool = way.start(&way.means(workers))?;
         for _ in 0..5 {
             let job = job("many", workers)?;
             let outcome = pool.execute(&job)?;
@@ -179,15 +181,15 @@ fn exit_among_many() -> Result<()> {
     Ok(())
 }
 
-fn aborts() -> Result<()> {
+fn aborts(way: &Way) -> Result<()> {
     let expected =
         ["aborts, task 1: its worker process ended while it ran (signal: 6 (SIGABRT)", "aborts, task 3:"];
-    twice(&mut *processes()?, "aborts", &expected)
+    twice(&mut *way.start(&way.means(2))?, "aborts", &expected)
 }
 
-fn all_exit() -> Result<()> {
+fn all_exit(way: &Way) -> Result<()> {
     let expected = ["(exit status: 0)", "(exit status: 1)", "(exit status: 2)", "(exit status: 3)"];
-    twice(&mut *processes()?, "all_exit", &expected)
+    twice(&mut *way.start(&way.means(2))?, "all_exit", &expected)
 }
 
 /// The process id that a task wrote before it waits for its death.
@@ -207,8 +209,8 @@ fn kill(signal: &str, process: u32) -> Result<()> {
     Ok(())
 }
 
-fn killed() -> Result<()> {
-    let mut pool = processes()?;
+fn killed(way: &Way) -> Result<()> {
+    let mut pool = way.start(&way.means(2))?;
     for _ in 0..2 {
         let job = job("waits", 2)?;
         let killer = std::thread::spawn(|| kill("-KILL", await_victim()?));
@@ -222,8 +224,8 @@ fn killed() -> Result<()> {
     Ok(())
 }
 
-fn killed_while_idle() -> Result<()> {
-    let mut pool = processes()?;
+fn killed_while_idle(way: &Way) -> Result<()> {
+    let mut pool = way.start(&way.means(2))?;
     let fine = job("fine", 2)?;
     pool.execute(&fine)?.spans()?;
     let before = children(process::id())?;
@@ -238,21 +240,21 @@ fn killed_while_idle() -> Result<()> {
     Ok(())
 }
 
-fn misbehaves() -> Result<()> {
+fn misbehaves(way: &Way) -> Result<()> {
     let job = job("misbehaves", 2)?;
-    let mut pool = processes()?;
+    let mut pool = way.start(&way.means(2))?;
     pool.execute(&job)?.spans()?;
     drop(pool);
     gone()
 }
 
-fn fork_bombs() -> Result<()> {
+fn fork_bombs(way: &Way) -> Result<()> {
     let expected = ["a task in a worker process cannot start processes of its own"; 2];
-    twice(&mut *processes()?, "fork_bombs", &expected)
+    twice(&mut *way.start(&way.means(2))?, "fork_bombs", &expected)
 }
 
-fn unpacked() -> Result<()> {
-    twice(&mut *processes()?, "unpacked", &["unpacked, task 1: cannot pack a message: "])
+fn unpacked(way: &Way) -> Result<()> {
+    twice(&mut *way.start(&way.means(2))?, "unpacked", &["unpacked, task 1: cannot pack a message: "])
 }
 
 /// Waits until this process has no child.
@@ -260,8 +262,8 @@ fn gone() -> Result<()> {
     eventually("no child is left", || children(process::id()).is_ok_and(|children| children.is_empty()))
 }
 
-fn dropped() -> Result<()> {
-    let mut pool = processes()?;
+fn dropped(way: &Way) -> Result<()> {
+    let mut pool = way.start(&way.means(2))?;
     pool.execute(&job("fine", 2)?)?.spans()?;
     ensure!(children(process::id())?.len() == 2, "{:?}", children(process::id()));
     drop(pool);
@@ -271,8 +273,9 @@ fn dropped() -> Result<()> {
 
 /// The main of a program that is ended while it has a pool: one that runs a task for a minute, or an idle one
 /// that waits for a line.
-fn hold_a_pool(workload: &str) -> Result<()> {
-    let mut pool = processes()?;
+fn hold_a_pool(way: &str, workload: &str) -> Result<()> {
+    let way = WAYS.iter().find(|known| known.name == way).context("no such way")?;
+    let mut pool = way.start(&way.means(2))?;
     pool.execute(&job(workload, 2)?)?.spans()?;
     // Says that it is idle as the other says that it is busy.
     fs::write(victim(), "")?;
@@ -282,9 +285,9 @@ fn hold_a_pool(workload: &str) -> Result<()> {
 }
 
 /// Ends a program by a signal while its pool is busy, or idle.
-fn owner_ends(workload: &str, signal: &str) -> Result<()> {
+fn owner_ends(way: &Way, workload: &str, signal: &str) -> Result<()> {
     let mut owner = Command::new(std::env::current_exe()?)
-        .args([HOLD, workload])
+        .args([HOLD, way.name, workload])
         .stdin(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()?;

@@ -104,6 +104,7 @@ workloads! {
     AllExit "all_exit" [Exit(0), Exit(1), Exit(2), Exit(3)]
     Waits "waits" [Answer(0), AwaitDeath(victim()), Answer(2), Answer(3), Answer(4), Answer(5)]
     Busy "busy" [AwaitDeath(victim()), AwaitDeath(victim())]
+    BusyLater "busy_later" [Answer(0), Answer(1), Answer(2), Answer(3), AwaitDeath(victim()), AwaitDeath(victim())]
     Misbehaves "misbehaves" [Misbehave, Misbehave, Answer(2)]
     ForkBombs "fork_bombs" [StartWorkers, StartWorkers]
     Unpacked "unpacked" [Answer(0), RefusePacking(Unpackable), Answer(2)]

@@ -83,6 +83,10 @@ struct Seat {
 impl Processes {
     fn start(method: Method, means: &Means) -> Result<Processes> {
         program::ensure_reentrant()?;
+        ensure!(
+            method == Method::Spawn || !means.bare,
+            "a fork server needs descriptors to be passed, which `bare` does without: use `processes`"
+        );
         let places = (0..means.workers).map(|_| Seat::default()).collect();
         let mut pool = Processes { method, means: means.clone(), places, copiers: None, leaving: Vec::new() };
         (0..means.workers).try_for_each(|index| pool.hire(index).map(drop))?;
