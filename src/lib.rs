@@ -34,6 +34,7 @@ pub mod workload;
 
 mod forkserver;
 mod ledger;
+mod means;
 mod options;
 mod program;
 mod rounds;

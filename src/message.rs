@@ -60,14 +60,14 @@ impl Packet {
     }
 
     /// The same message with its large private arrays copied into shared memory.
-    pub(crate) fn to_shared(mut self) -> Packet {
+    pub(crate) fn into_shared(mut self) -> Packet {
         for array in &mut self.arrays {
             *array = array.to_shared();
         }
         self
     }
 
-    /// Whether [`Packet::to_shared`] would copy anything.
+    /// Whether [`Packet::into_shared`] would copy anything.
     pub(crate) fn is_worth_sharing(&self) -> bool {
         self.arrays.iter().any(|array| array.is_worth_sharing())
     }

@@ -99,7 +99,7 @@ fn serve(socket: UnixStream, scenarios: &'static [Scenario]) -> Result<()> {
                 }
                 call(&mut opened, packet).map(|(stamps, output)| {
                     // Private arrays leave through shared memory: one copy here, and none there.
-                    let packet = if link.shares() { output.to_shared() } else { output };
+                    let packet = if link.shares() { output.into_shared() } else { output };
                     Frame { kind: Kind::Done, id, stamps, packet }
                 })
             }

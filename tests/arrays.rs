@@ -43,7 +43,7 @@ fn main() -> ExitCode {
 }
 
 fn payloads(way: &Way) -> Result<()> {
-    let bytes = |length: usize| (0..length).map(|i| (i * i >> 7) as u8).collect::<Vec<_>>();
+    let bytes = |length: usize| (0..length).map(|i| ((i * i) >> 7) as u8).collect::<Vec<_>>();
     let mut pool = way.start(&way.means(2))?;
     for length in [0, 1, 1 << 20, 300_000_000] {
         let bytes = bytes(length);
@@ -69,7 +69,7 @@ fn reused(way: &Way) -> Result<()> {
         let cargo = |task: u8| {
             let bytes = vec![batch.wrapping_mul(11).wrapping_add(task); 200_000 + usize::from(task)];
             let shared = Array::shared(bytes.len(), |array| array.copy_from_slice(&bytes))?;
-            Ok(if task % 2 == 0 { Cargo::Shared(shared) } else { Cargo::Private(bytes.into()) })
+            Ok(if task.is_multiple_of(2) { Cargo::Shared(shared) } else { Cargo::Private(bytes.into()) })
         };
         let sent = (0..6).map(cargo).collect::<Result<Vec<_>>>()?;
         let reports = run(&mut *pool, sent.iter().cloned().map(Duty::Carry).collect())?;
@@ -135,7 +135,7 @@ impl Closed {
         let highest = highest.filter_map(|entry| entry.file_name().to_str()?.parse::<u64>().ok()).max();
         // Below the highest there may be gaps: they are filled first.
         let limit = highest.context("no descriptor is open")? + 1;
-        setrlimit(Resource::Nofile, Rlimit { current: Some(limit), ..before.clone() })?;
+        setrlimit(Resource::Nofile, Rlimit { current: Some(limit), ..before })?;
         Ok(Closed(before))
     }
 }
@@ -143,7 +143,7 @@ impl Closed {
 #[cfg(target_os = "linux")]
 impl Drop for Closed {
     fn drop(&mut self) {
-        setrlimit(Resource::Nofile, self.0.clone()).expect("it was so before");
+        setrlimit(Resource::Nofile, self.0).expect("it was so before");
     }
 }
 

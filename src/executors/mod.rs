@@ -1,6 +1,5 @@
 //! Ways to run a batch of tasks: the trait, the list of them, and what a run gives.
 
-mod means;
 mod processes;
 mod rayon;
 mod serial;
@@ -12,8 +11,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-pub use self::means::{Means, Output};
 use crate::job::{Cause, Job};
+pub use crate::means::{Means, Output};
 use crate::span::{TaskSpan, now};
 use crate::usage::Usage;
 

@@ -37,7 +37,7 @@ impl Copiers {
             let (to_copy, done, mut rope) = (to_copy.clone(), done.clone(), rope.try_clone()?);
             let copy = move || {
                 for load in to_copy {
-                    let load = Load { input: load.input.to_shared(), ..load };
+                    let load = Load { input: load.input.into_shared(), ..load };
                     // Whoever waits for it holds the other ends.
                     if done.send(load).is_err() || rope.write_all(b"!").is_err() {
                         break;

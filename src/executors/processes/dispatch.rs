@@ -125,7 +125,7 @@ impl<'a> Dispatch<'a> {
                 seat.loading = Some(task);
                 copiers.copy(Load { place: index, task, input });
             }
-            None => member.call(task, input.to_shared()),
+            None => member.call(task, input.into_shared()),
         }
         false
     }
@@ -150,13 +150,12 @@ impl<'a> Dispatch<'a> {
     fn attend(&mut self, index: usize, Ready { said, ended }: Ready) -> Result<(), Gone> {
         let seat = &mut self.pool.places[index];
         let Some(member) = &mut seat.member else { return Ok(()) };
-        while said || ended {
-            match member.receive(ended)? {
-                None => break,
-                Some(Event::Opened) => seat.stillborn = 0,
-                Some(Event::Refused(cause)) => return Err(Gone::Mad(cause.to_string())),
-                Some(Event::Used(_)) => {}
-                Some(Event::Answer(task, answer)) => {
+        while let Some(event) = if said || ended { member.receive(ended)? } else { None } {
+            match event {
+                Event::Opened => seat.stillborn = 0,
+                Event::Refused(cause) => return Err(Gone::Mad(cause.to_string())),
+                Event::Used(_) => {}
+                Event::Answer(task, answer) => {
                     let answer = answer.and_then(|Answer { stamps, output }| {
                         self.job.accept(task, output)?;
                         Ok(TaskSpan::far(task, index, self.began, stamps, now()))
@@ -178,16 +177,19 @@ impl<'a> Dispatch<'a> {
             seat.stillborn += 1;
         }
         let (begun, rest, status) = member.bury(gone);
-        let first = rest.first().copied();
+        let next = rest.first().copied().filter(|_| begun.is_empty());
         self.queue.give_back(rest);
-        let failed = match (begun, gone) {
-            (Some(task), Gone::TimedOut(deadline)) => {
-                Some((task, Cause::TimedOut { deadline_ms: deadline.as_millis() as u64 }))
-            }
-            (Some(task), _) => self.queue.died(task, Cause::Died { status }),
-            (None, _) => first.and_then(|task| self.queue.unbegun(task, &status)),
-        };
-        self.entries.extend(failed.map(|(task, cause)| (task, Err(cause))));
+        let mut failed = Vec::new();
+        for task in begun {
+            failed.extend(match gone {
+                Gone::TimedOut(deadline) => {
+                    Some((task, Cause::TimedOut { deadline_ms: deadline.as_millis() as u64 }))
+                }
+                _ => self.queue.died(task, Cause::Died { status: status.clone() }),
+            });
+        }
+        failed.extend(next.and_then(|task| self.queue.unbegun(task, &status)));
+        self.entries.extend(failed.into_iter().map(|(task, cause)| (task, Err(cause))));
     }
 
     /// Starts a worker for an empty place. Without one the others do the rest; `prepare` says why at the next batch.

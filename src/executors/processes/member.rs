@@ -1,6 +1,5 @@
 //! One worker process as its pool sees it: started, greeted, fed, heard, and buried.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::io::ErrorKind;
 use std::net::Shutdown;
@@ -11,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::body::{Body, End, Method};
-use super::pace::Pace;
+use super::flight::Flight;
 use crate::executors::Means;
 use crate::job::Cause;
 use crate::ledger::Ledger;
@@ -31,9 +30,6 @@ const OPEN: Duration = Duration::from_secs(60);
 const END: Duration = Duration::from_secs(2);
 /// What a task's deadline is about.
 const ANSWER: &str = "answer";
-/// Most bytes sent ahead to a worker that is busy.
-const MOST_BYTES_AHEAD: usize = 256 << 10;
-
 /// Why a worker can no longer be used.
 #[derive(Debug)]
 pub(super) enum Gone {
@@ -66,34 +62,17 @@ pub(super) struct Answer {
     pub(super) output: Packet,
 }
 
-/// A task that was sent and not answered.
-#[derive(Debug)]
-struct Sent {
-    task: usize,
-    turn: u32,
-    bytes: usize,
-}
-
 /// A worker process.
 pub(super) struct Member {
     body: Body,
     link: Link,
-    /// Which turn it has begun; `None` where nothing is shared.
-    ledger: Option<Ledger>,
     bare: bool,
     greeted: bool,
     opening: Option<&'static str>,
     opened: Option<&'static str>,
-    /// In the order sent, which is the order in which they are run.
-    ahead: VecDeque<Sent>,
-    bytes_ahead: usize,
-    /// Bytes of the last input.
-    input_bytes: usize,
-    /// The last turn sent.
-    turn: u32,
-    /// When what we wait for began, ns.
+    flight: Flight,
+    /// When what we wait for began, ns; for tasks the flight knows.
     since: u64,
-    pace: Pace,
     /// Whether it can be sent anything: if not, it has ended or will, and only its last answers are to be read.
     deaf: bool,
 }
@@ -131,17 +110,12 @@ impl Member {
         let mut member = Member {
             body,
             link,
-            ledger,
             bare: means.bare,
             greeted: false,
             opening: None,
             opened: None,
-            ahead: VecDeque::new(),
-            bytes_ahead: 0,
-            input_bytes: 0,
-            turn: 0,
+            flight: Flight::new(ledger),
             since: now(),
-            pace: Pace::default(),
             deaf: false,
         };
         member.flush();
@@ -156,7 +130,7 @@ impl Member {
             return Ok(());
         }
         if !same {
-            self.pace = Pace::default();
+            self.flight.forget_pace();
         }
         self.opened = None;
         self.opening = Some(workload);
@@ -186,32 +160,24 @@ impl Member {
 
     /// How many tasks it has been sent.
     pub(super) fn turns(&self) -> u32 {
-        self.turn
+        self.flight.turns()
     }
 
     /// How many more tasks to send it, when `share` more are its share and it may have `most` at once.
     pub(super) fn room(&self, share: usize, most: usize) -> usize {
-        if self.deaf || self.opened.is_none() {
-            return 0;
-        }
-        // Without a ledger nothing that was sent could be had back.
-        let window = if self.ledger.is_some() { self.pace.window(share).min(most) } else { 1 };
-        // Few frames in one go rather than one after each answer.
-        let low = self.ahead.len() <= window / 2;
-        // The next input is taken to be as large as the last; `fits` knows when it is there.
-        let calm = self.bytes_ahead + self.input_bytes <= MOST_BYTES_AHEAD && !self.link.is_full();
-        let room = self.ahead.is_empty() || low && calm && !self.is_stuck();
-        if room { window - self.ahead.len() } else { 0 }
+        // What still waits to be sent is enough.
+        let takes = self.takes() && (self.is_idle() || !self.link.is_full());
+        if takes { self.flight.room(share, most) } else { 0 }
     }
 
     /// Whether every task that was sent has been answered.
     pub(super) fn is_idle(&self) -> bool {
-        self.ahead.is_empty()
+        self.flight.is_empty()
     }
 
     /// Whether an input may be sent behind those that it has.
     pub(super) fn fits(&self, input: &Packet) -> bool {
-        self.ahead.is_empty() || self.bytes_ahead + input.len() <= MOST_BYTES_AHEAD
+        self.flight.fits(input.len())
     }
 
     /// Whether it can be sent a task whose input was copied for it.
@@ -226,16 +192,8 @@ impl Member {
 
     /// Puts a task behind those that it was sent; [`Member::flush`] sends it.
     pub(super) fn call(&mut self, task: usize, input: Packet) {
-        if self.ahead.is_empty() {
-            self.since = now();
-        }
-        self.turn += 1;
-        let bytes = input.len();
-        self.input_bytes = bytes;
-        self.bytes_ahead += bytes;
-        self.ahead.push_back(Sent { task, turn: self.turn, bytes });
-        let frame = Frame { id: self.turn, ..Frame::new(Kind::Call, input) };
-        self.link.queue(&frame);
+        let turn = self.flight.push(task, input.len());
+        self.link.queue(&Frame { id: turn, ..Frame::new(Kind::Call, input) });
     }
 
     /// Sends what it can take now.
@@ -303,77 +261,51 @@ impl Member {
             }
             Kind::Used => return Ok(Some(Event::Used(packet.unpack().map_err(malformed)?))),
             Kind::Done | Kind::Failed => {
-                let Some(sent) = self.ahead.pop_front_if(|sent| sent.turn == id) else {
+                let done = kind == Kind::Done;
+                let Some(task) = self.flight.answered(id, done.then_some(stamps)) else {
                     return mad(format!("it answered turn {id}, which was not due"));
                 };
-                self.bytes_ahead -= sent.bytes;
-                let answer = if kind == Kind::Done {
-                    self.pace.took(stamps);
-                    self.since = self.since.max(stamps.stopped.min(now()));
-                    Ok(Answer { stamps, output: packet })
-                } else {
-                    self.since = now();
-                    Err(packet.unpack().map_err(malformed)?)
+                let answer = match done {
+                    true => Ok(Answer { stamps, output: packet }),
+                    false => Err(packet.unpack().map_err(malformed)?),
                 };
-                return Ok(Some(Event::Answer(sent.task, answer)));
+                return Ok(Some(Event::Answer(task, answer)));
             }
             _ => return mad(format!("it sent {kind:?} where that makes no sense")),
         }
         Ok(None)
     }
 
-    /// Whether the task that it runs takes so much longer than those before it that nobody should wait behind it.
-    fn is_stuck(&self) -> bool {
-        !self.ahead.is_empty() && now() >= self.since + self.pace.patience_ns()
-    }
-
     /// Takes back what was sent ahead if the worker is stuck.
     pub(super) fn take_back(&mut self) -> Vec<usize> {
-        match &self.ledger {
-            Some(ledger) if self.ahead.len() > 1 && self.is_stuck() => {
-                let begun = ledger.take_back(self.turn);
-                self.behind(begun)
-            }
-            _ => Vec::new(),
-        }
-    }
-
-    /// Removes the tasks of all turns after one.
-    fn behind(&mut self, turn: u32) -> Vec<usize> {
-        let keep = self.ahead.partition_point(|sent| sent.turn <= turn);
-        let taken: Vec<_> = self.ahead.drain(keep..).collect();
-        self.bytes_ahead -= taken.iter().map(|sent| sent.bytes).sum::<usize>();
-        taken.into_iter().map(|sent| sent.task).collect()
+        self.flight.take_back()
     }
 
     /// When something has to be done about it, ns: a task's deadline, or ours.
     pub(super) fn alarm(&self, deadline: Option<Duration>) -> Option<u64> {
-        let stuck = (self.ledger.is_some() && self.ahead.len() > 1).then(|| self.pace.patience_ns());
-        let patience = self.patience(deadline).map(|(_, patience)| patience.as_nanos() as u64);
-        Some(self.since + [stuck, patience].into_iter().flatten().min()?)
+        let late = self.patience(deadline).map(|(_, since, patience)| since + patience.as_nanos() as u64);
+        [self.flight.stuck_at(), late].into_iter().flatten().min()
     }
 
-    /// What we wait for, and how long we do.
-    fn patience(&self, deadline: Option<Duration>) -> Option<(&'static str, Duration)> {
+    /// What we wait for, since when (ns), and how long we do.
+    fn patience(&self, deadline: Option<Duration>) -> Option<(&'static str, u64, Duration)> {
         if self.deaf {
-            return Some(("end", END));
+            return Some(("end", self.since, END));
         }
         if !self.greeted {
-            return Some((
-                "say hello: does this program's main do anything before it calls parbench?",
-                HELLO,
-            ));
+            let what = "say hello: does this program's main do anything before it calls parbench?";
+            return Some((what, self.since, HELLO));
         }
         if self.opening.is_some() {
-            return Some(("make its state", OPEN));
+            return Some(("make its state", self.since, OPEN));
         }
-        deadline.filter(|_| !self.ahead.is_empty()).map(|deadline| (ANSWER, deadline))
+        Some((ANSWER, self.flight.began()?, deadline?))
     }
 
     /// Whether it has let us wait for longer than we do.
     pub(super) fn is_late(&self, deadline: Option<Duration>) -> Result<(), Gone> {
         match self.patience(deadline) {
-            Some((what, patience)) if now() >= self.since + patience.as_nanos() as u64 => {
+            Some((what, since, patience)) if now() >= since + patience.as_nanos() as u64 => {
                 Err(if what == ANSWER { Gone::TimedOut(patience) } else { Gone::Late(what, patience) })
             }
             _ => Ok(()),
@@ -381,7 +313,7 @@ impl Member {
     }
 
     /// Ends a worker that is gone: the task that it had begun, the tasks that it had not, and how it ended.
-    pub(super) fn bury(mut self, gone: &Gone) -> (Option<usize>, Vec<usize>, String) {
+    pub(super) fn bury(mut self, gone: &Gone) -> (Vec<usize>, Vec<usize>, String) {
         self.identify();
         let status = match gone {
             // The end of file comes with the end of the process, or somebody closed what is not his.
@@ -392,17 +324,14 @@ impl Member {
                 format!("{gone}; killed")
             }
         };
-        // Without a ledger the first is taken to have begun.
-        let first = self.ahead.front().map_or(0, |sent| sent.turn);
-        let begun = self.ledger.as_ref().map_or(first, Ledger::begun);
-        let rest = self.behind(begun);
-        (self.ahead.pop_front().map(|sent| sent.task), rest, status)
+        let (begun, rest) = self.flight.wreck();
+        (begun, rest, status)
     }
 
     /// Tells the worker that there is nothing more to do. Dropping it then waits for its end.
     pub(super) fn hang_up(&mut self) {
         self.identify();
-        if self.ahead.is_empty() {
+        if self.is_idle() {
             let _ = self.link.stream().shutdown(Shutdown::Both);
         } else {
             // Nobody wants its answers.

@@ -2,8 +2,8 @@
 //!
 //! One batch's story:
 //! 1. before the clock, a missing worker is started ([`body`]), says hello, and opens the scenario ([`member`]);
-//! 2. one loop ([`dispatch`]) gives each worker the next task from the [`queue`], and a few more ahead if tasks are
-//!    short ([`pace`]); [`copiers`] copy large private arrays into shared memory ([`crate::segment`]);
+//! 2. one loop ([`dispatch`]) gives each worker the next task from the [`queue`], and a few more ahead ([`flight`])
+//!    if tasks are short ([`pace`]); [`copiers`] copy large private arrays into shared memory ([`crate::segment`]);
 //! 3. the worker ([`crate::worker`]) notes in the ledger ([`crate::ledger`]) that it has begun the task, runs it
 //!    between two stamps, and answers over the socket ([`crate::wire`]);
 //! 4. the loop unpacks the answer into the job and looks for the next deadline.
@@ -14,6 +14,7 @@
 mod body;
 mod copiers;
 mod dispatch;
+mod flight;
 mod member;
 mod pace;
 mod queue;
@@ -137,23 +138,7 @@ impl Processes {
             for (index, Ready { said, ended }) in readiness.places.into_iter().enumerate() {
                 let Some(member) = &mut self.places[index].member else { continue };
                 member.flush();
-                let mut welcome = || {
-                    while said || ended {
-                        match member.receive(ended)? {
-                            None => break,
-                            Some(Event::Refused(cause)) => return Ok(Err(anyhow!("{cause}"))),
-                            // It may have had another scenario to open first.
-                            Some(_) => {
-                                let opened = member.open(workload);
-                                if opened.is_err() {
-                                    return Ok(opened);
-                                }
-                            }
-                        }
-                    }
-                    member.is_late(None).map(Ok)
-                };
-                let welcomed = welcome().unwrap_or_else(|gone| {
+                let welcomed = welcome(member, said || ended, ended, workload).unwrap_or_else(|gone| {
                     let member = self.places[index].member.take();
                     Err(explain(member, &gone))
                 });
@@ -164,6 +149,20 @@ impl Processes {
             }
         }
     }
+}
+
+/// Hears what a worker says until it has the scenario open.
+fn welcome(member: &mut Member, said: bool, ended: bool, workload: &'static str) -> Result<Result<()>, Gone> {
+    while let Some(event) = if said { member.receive(ended)? } else { None } {
+        if let Event::Refused(cause) = event {
+            return Ok(Err(anyhow!("{cause}")));
+        }
+        // It may have had another scenario to open first.
+        if let Err(error) = member.open(workload) {
+            return Ok(Err(error));
+        }
+    }
+    member.is_late(None).map(Ok)
 }
 
 /// Why a worker that was to be started is gone.

@@ -74,7 +74,7 @@ impl Means {
     }
 
     /// Refuses what cannot be meant.
-    pub(super) fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         let Means { in_flight, deadline, life, inner_threads, environment, .. } = self;
         ensure!(*in_flight != Some(0), "`in_flight: 0` would send no task at all; 1 is the least");
         ensure!(*deadline != Some(Duration::ZERO), "a deadline of 0 s would fail every task");
@@ -94,7 +94,7 @@ impl Means {
     }
 
     /// All variables that a worker gets.
-    pub(super) fn worker_environment(&self) -> Vec<(String, String)> {
+    pub(crate) fn worker_environment(&self) -> Vec<(String, String)> {
         let inner = |threads: usize| INNER_THREADS.map(|name| (name.to_string(), threads.to_string()));
         let inner = self.inner_threads.map(inner).into_iter().flatten();
         // Who names one of them, means it.

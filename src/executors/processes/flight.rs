@@ -1,0 +1,194 @@
+//! The tasks that one worker has been sent and has not answered, in the order in which it runs them.
+
+use std::collections::VecDeque;
+
+use super::pace::Pace;
+use crate::ledger::Ledger;
+use crate::span::{Stamps, now};
+
+/// Most bytes sent ahead to a worker that is busy.
+const MOST_BYTES: usize = 256 << 10;
+
+/// A task that was sent and not answered.
+#[derive(Debug)]
+struct Sent {
+    task: usize,
+    turn: u32,
+    bytes: usize,
+}
+
+pub(super) struct Flight {
+    sent: VecDeque<Sent>,
+    bytes: usize,
+    /// Bytes of the last input.
+    input_bytes: usize,
+    /// The last turn given.
+    turn: u32,
+    /// When the first of them began, as far as we know, ns.
+    began: u64,
+    pace: Pace,
+    /// Which turn the worker has begun; `None` where nothing is shared.
+    ledger: Option<Ledger>,
+}
+
+impl Flight {
+    pub(super) fn new(ledger: Option<Ledger>) -> Flight {
+        let (sent, pace) = (VecDeque::new(), Pace::default());
+        Flight { sent, bytes: 0, input_bytes: 0, turn: 0, began: 0, pace, ledger }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.sent.is_empty()
+    }
+
+    /// How many tasks have been sent, ever.
+    pub(super) fn turns(&self) -> u32 {
+        self.turn
+    }
+
+    /// When the first of them began, as far as we know, ns.
+    pub(super) fn began(&self) -> Option<u64> {
+        (!self.is_empty()).then_some(self.began)
+    }
+
+    /// Tasks of another kind follow.
+    pub(super) fn forget_pace(&mut self) {
+        self.pace = Pace::default();
+    }
+
+    /// How many more tasks may be sent, when `share` more are this worker's share and it may have `most` at once.
+    pub(super) fn room(&self, share: usize, most: usize) -> usize {
+        // Without a ledger nothing that was sent could be had back.
+        let window = if self.ledger.is_some() { self.pace.window(share).min(most) } else { 1 };
+        // Few frames in one go rather than one after each answer.
+        let low = self.sent.len() <= window / 2;
+        // The next input is taken to be as large as the last; `fits` knows when it is there.
+        let calm = self.bytes + self.input_bytes <= MOST_BYTES;
+        if self.is_empty() || low && calm && !self.is_stuck() { window - self.sent.len() } else { 0 }
+    }
+
+    /// Whether so many bytes may be sent behind the others.
+    pub(super) fn fits(&self, bytes: usize) -> bool {
+        self.is_empty() || self.bytes + bytes <= MOST_BYTES
+    }
+
+    /// Adds a task at the end, and says which turn it is.
+    pub(super) fn push(&mut self, task: usize, bytes: usize) -> u32 {
+        if self.is_empty() {
+            self.began = now();
+        }
+        self.turn += 1;
+        self.input_bytes = bytes;
+        self.bytes += bytes;
+        self.sent.push_back(Sent { task, turn: self.turn, bytes });
+        self.turn
+    }
+
+    /// The task of a turn that was answered, if it was due; the next one began when this one stopped.
+    pub(super) fn answered(&mut self, turn: u32, stamps: Option<Stamps>) -> Option<usize> {
+        self.sent.front().filter(|sent| sent.turn == turn)?;
+        let sent = self.sent.pop_front()?;
+        self.bytes -= sent.bytes;
+        match stamps {
+            Some(stamps) => {
+                self.pace.took(stamps);
+                // A worker's word for it must not lie in the future.
+                self.began = self.began.max(stamps.stopped.min(now()));
+            }
+            None => self.began = now(),
+        }
+        Some(sent.task)
+    }
+
+    /// Whether the first takes so much longer than those before it that nobody should wait behind it.
+    fn is_stuck(&self) -> bool {
+        !self.is_empty() && now() >= self.began + self.pace.patience_ns()
+    }
+
+    /// When somebody will have waited behind the first for too long, ns.
+    pub(super) fn stuck_at(&self) -> Option<u64> {
+        (self.ledger.is_some() && self.sent.len() > 1).then(|| self.began + self.pace.patience_ns())
+    }
+
+    /// Takes back what has not been begun, if the first is stuck.
+    pub(super) fn take_back(&mut self) -> Vec<usize> {
+        match &self.ledger {
+            Some(ledger) if self.sent.len() > 1 && self.is_stuck() => {
+                let begun = ledger.take_back(self.turn);
+                self.behind(begun)
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// What a worker that has ended leaves: the task that it had begun, and those that it had not.
+    ///
+    /// It answers each before it begins the next, so more than one has begun only where answers got lost: in
+    /// nonsense, behind which nothing can be read.
+    pub(super) fn wreck(&mut self) -> (Vec<usize>, Vec<usize>) {
+        // Without a ledger the first is taken to have begun.
+        let first = self.sent.front().map_or(0, |sent| sent.turn);
+        let begun = self.ledger.as_ref().map_or(first, Ledger::begun);
+        let rest = self.behind(begun);
+        (self.sent.drain(..).map(|sent| sent.task).collect(), rest)
+    }
+
+    /// Removes the tasks of all turns after one.
+    fn behind(&mut self, turn: u32) -> Vec<usize> {
+        let keep = self.sent.partition_point(|sent| sent.turn <= turn);
+        let taken: Vec<_> = self.sent.drain(keep..).collect();
+        self.bytes -= taken.iter().map(|sent| sent.bytes).sum::<usize>();
+        taken.into_iter().map(|sent| sent.task).collect()
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    /// A flight of three tasks, and the worker's end of its ledger.
+    fn flight() -> (Flight, Ledger) {
+        let (ours, descriptor) = Ledger::make().expect("there is shared memory");
+        let mut flight = Flight::new(Some(ours));
+        (10..13).for_each(|task| assert_eq!(flight.push(task, 100), task as u32 - 9));
+        (flight, Ledger::open(descriptor).expect("it is a ledger"))
+    }
+
+    #[test]
+    fn answers_come_in_the_order_of_turns() {
+        let (mut flight, _) = flight();
+        assert_eq!(flight.answered(2, None), None);
+        assert_eq!(flight.answered(1, None), Some(10));
+        assert_eq!(flight.answered(1, None), None);
+    }
+
+    #[test]
+    fn a_worker_that_ended_leaves_one_task_begun_or_none() {
+        let (mut flight, worker) = self::flight();
+        assert!(worker.begin(1));
+        assert_eq!(flight.wreck(), (vec![10], vec![11, 12]));
+
+        let (mut flight, worker) = self::flight();
+        assert!(worker.begin(1));
+        assert_eq!(flight.answered(1, None), Some(10));
+        assert_eq!(flight.wreck(), (vec![], vec![11, 12]));
+    }
+
+    #[test]
+    fn what_was_taken_back_is_not_run() {
+        let (mut flight, worker) = flight();
+        assert!(worker.begin(1));
+        flight.began = 0;
+        assert_eq!(flight.take_back(), [11, 12]);
+        assert!(!worker.begin(2) && !worker.begin(3));
+        assert_eq!(flight.push(11, 100), 4);
+        assert!(worker.begin(4));
+    }
+
+    #[test]
+    fn nothing_large_waits_behind_anything() {
+        let (flight, _) = flight();
+        assert!(!flight.fits(MOST_BYTES));
+        assert!(Flight::new(None).fits(usize::MAX));
+    }
+}
