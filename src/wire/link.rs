@@ -81,6 +81,16 @@ impl Link {
         }
     }
 
+    /// See [`Socket::set_lazy`].
+    pub(crate) fn set_lazy(&mut self, lazy: bool) {
+        self.socket.set_lazy(lazy);
+    }
+
+    /// See [`Socket::rouse`].
+    pub(crate) fn rouse(&mut self) {
+        self.socket.rouse();
+    }
+
     pub(crate) fn stream(&self) -> &UnixStream {
         self.socket.stream()
     }

@@ -18,11 +18,15 @@ pub(crate) struct Socket {
     stream: UnixStream,
     /// `None` for one that came and found no place: this process has as many as it may have.
     descriptors: VecDeque<Option<OwnedFd>>,
+    /// Whether nothing more had come when it was read last.
+    drained: bool,
+    /// Whether reading a drained socket says that it would have to be waited for, without asking the system.
+    lazy: bool,
 }
 
 impl Socket {
     pub(crate) fn new(stream: UnixStream) -> Socket {
-        Socket { stream, descriptors: VecDeque::new() }
+        Socket { stream, descriptors: VecDeque::new(), drained: false, lazy: false }
     }
 
     pub(crate) fn stream(&self) -> &UnixStream {
@@ -32,6 +36,16 @@ impl Socket {
     /// The next descriptor that came; `None` where it got lost, or none is due.
     pub(crate) fn descriptor(&mut self) -> Option<OwnedFd> {
         self.descriptors.pop_front().flatten()
+    }
+
+    /// Once drained, it is asked again only after it was told to: for one that somebody polls.
+    pub(crate) fn set_lazy(&mut self, lazy: bool) {
+        self.lazy = lazy;
+    }
+
+    /// Notes that something may have come since it was drained.
+    pub(crate) fn rouse(&mut self) {
+        self.drained = false;
     }
 
     /// Sends bytes, and a descriptor with the first of them; returns how many were sent.
@@ -47,13 +61,20 @@ impl Socket {
 
 impl Read for Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.lazy && self.drained {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         // Every descriptor is sent in a message of its own, and the system never joins two of those.
         let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(4))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
+        let most = buffer.len();
         let got = recvmsg(&self.stream, &mut [IoSliceMut::new(buffer)], &mut control, FLAGS)?;
+        // A descriptor ends a message: more may be waiting behind it.
+        self.drained = got.bytes < most && !got.flags.contains(ReturnFlags::CTRUNC);
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(descriptors) = message {
                 self.descriptors.extend(descriptors.map(Some));
+                self.drained = false;
             }
         }
         if got.flags.contains(ReturnFlags::CTRUNC) {

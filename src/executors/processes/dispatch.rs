@@ -150,6 +150,7 @@ impl<'a> Dispatch<'a> {
     fn attend(&mut self, index: usize, Ready { said, ended }: Ready) -> Result<(), Gone> {
         let seat = &mut self.pool.places[index];
         let Some(member) = &mut seat.member else { return Ok(()) };
+        member.rouse();
         while let Some(event) = if said || ended { member.receive(ended)? } else { None } {
             match event {
                 Event::Opened => seat.stillborn = 0,

@@ -103,6 +103,7 @@ impl Member {
         };
         let setup = Frame::new(Kind::Setup, Packet::pack(&setup)?);
         let mut link = Link::new(ours, shares);
+        link.set_lazy(true);
         match descriptor {
             Some(descriptor) => link.queue_with(&setup, descriptor),
             None => link.queue(&setup),
@@ -214,6 +215,11 @@ impl Member {
     /// What to poll for the process's end.
     pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.body.descriptor()
+    }
+
+    /// Notes that polling found something to read.
+    pub(super) fn rouse(&mut self) {
+        self.link.rouse();
     }
 
     /// The next thing that the worker said; `None` if it has not yet.
@@ -342,6 +348,7 @@ impl Member {
     /// Waits until the fork server has said which process it is: without that it could not be waited for.
     fn identify(&mut self) {
         if !self.body.is_born() && self.link.stream().set_nonblocking(false).is_ok() {
+            self.link.set_lazy(false);
             let _ = self.link.stream().set_read_timeout(Some(END));
             while let (false, Ok(Some(frame))) = (self.body.is_born(), self.link.next()) {
                 let _ = self.hear(frame);

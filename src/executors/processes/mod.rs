@@ -153,6 +153,7 @@ impl Processes {
 
 /// Hears what a worker says until it has the scenario open.
 fn welcome(member: &mut Member, said: bool, ended: bool, workload: &'static str) -> Result<Result<()>, Gone> {
+    member.rouse();
     while let Some(event) = if said { member.receive(ended)? } else { None } {
         if let Event::Refused(cause) = event {
             return Ok(Err(anyhow!("{cause}")));
@@ -192,6 +193,7 @@ impl Executor for Processes {
         for index in 0..self.places.len() {
             let Some(member) = &mut self.places[index].member else { continue };
             let used = loop {
+                member.rouse();
                 match member.receive(false) {
                     Ok(Some(Event::Used(used))) => break Some(used),
                     Ok(Some(_)) => {}
