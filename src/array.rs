@@ -71,6 +71,14 @@ impl<T: Element> Array<T> {
         fill(bytemuck::cast_slice_mut(store.bytes_mut()));
         Ok(Array { store: Arc::new(store), element: PhantomData })
     }
+
+    /// A copy of some numbers in memory that worker processes read where it is: see [`Array::shared`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn share(numbers: &[T]) -> Result<Array<T>> {
+        Array::shared(numbers.len(), |shared| shared.copy_from_slice(numbers))
+    }
 }
 
 /// How many bytes of shared memory this process keeps for its next [`Array::shared`] when arrays are dropped;

@@ -35,9 +35,8 @@ impl Workload for TextWrite {
 
     fn prepare(size: Size) -> Result<Inputs<Page>> {
         let folder = Folder::new()?;
-        let text = text(0, size.pick(100_000, 4_000_000, 50_000_000));
         // Every task needs it: it crosses to a worker process once.
-        let text = Array::shared(text.len(), |shared| shared.copy_from_slice(&text))?;
+        let text = Array::share(&text(0, size.pick(100_000, 4_000_000, 50_000_000)))?;
         let page = |task| {
             let path = folder.path().join(format!("{task}.txt"));
             Page { path: path.display().to_string(), text: text.clone() }

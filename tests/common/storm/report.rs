@@ -1,0 +1,163 @@
+//! What became of the tasks of a storm, and whether that is as it should be.
+
+use std::fmt;
+use std::time::Duration;
+
+use parbench::executors::Means;
+use parbench::{Cause, Job, Outcome, Packet};
+
+use super::killer::Hit;
+use super::scene::Scene;
+use super::watched::Watched;
+use super::work::{Answer, Work};
+
+/// How much more memory than before may be resident afterwards: what the allocator keeps of large arrays.
+const MOST_GROWTH_KIB: u64 = 32 << 10;
+/// Most oddities that are told.
+const MOST_TOLD: usize = 20;
+
+/// What became of it.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    pub(super) hit: Hit,
+    pub(super) kills: u64,
+    pub(super) took: Duration,
+    pub(super) pools: u64,
+    batches: u64,
+    /// Batches that could not begin, since a worker ended before the clock.
+    unbegun: u64,
+    tasks: u64,
+    died: u64,
+    /// Deaths that the failures took.
+    deaths: u64,
+    input_refused: u64,
+    nobody_left: u64,
+    /// Tasks that were sent again: after a death, or taken back from a worker that was busy.
+    again: u64,
+    pub(super) longest_batch: Duration,
+    pub(super) longest_end: Duration,
+    pub(super) before: Scene,
+    pub(super) after: Scene,
+    /// After each quarter.
+    pub(super) resident_kib: Vec<u64>,
+    pub(super) wrong: Vec<String>,
+}
+
+impl Report {
+    /// What was not as it should be.
+    pub(crate) fn wrong(&self) -> &[String] {
+        &self.wrong
+    }
+
+    pub(super) fn is_faultless(&self) -> bool {
+        self.wrong.is_empty() && self.failures() == 0
+    }
+
+    pub(super) fn failures(&self) -> u64 {
+        self.unbegun + self.died + self.input_refused + self.nobody_left
+    }
+
+    pub(super) fn odd(&mut self, what: String) {
+        if self.wrong.len() < MOST_TOLD {
+            self.wrong.push(what);
+        }
+    }
+
+    /// A batch that could not begin.
+    pub(super) fn add_unbegun(&mut self, error: &str) {
+        self.unbegun += 1;
+        if !(error.contains("a worker process cannot open `") && error.contains("signal: 9 (SIGKILL)")) {
+            self.odd(format!("a batch could not begin: {error}"));
+        }
+    }
+
+    /// A batch that ran.
+    pub(super) fn add(&mut self, job: &Watched, outcome: &Outcome, works: &[Work], means: &Means) {
+        self.batches += 1;
+        self.tasks += works.len() as u64;
+        if outcome.tasks.len() != works.len() {
+            self.odd(format!("{} entries of {} tasks", outcome.tasks.len(), works.len()));
+        }
+        for (task, (entry, work)) in outcome.tasks.iter().zip(works).enumerate() {
+            let (packed, accepted) = job.counts(task);
+            self.again += u64::from(packed.saturating_sub(1));
+            let answer = job.answer(task).and_then(Packet::unpack::<Answer>);
+            let sound = match (entry, answer) {
+                (Ok(span), Ok(answer)) => {
+                    span.task as usize == task && accepted == 1 && work.is_answered_by(&answer)
+                }
+                (Err(failure), Err(_)) => {
+                    let known = self.add_failure(&failure.cause, packed, means);
+                    failure.task == task && failure.workload == job.workload() && accepted == 0 && known
+                }
+                _ => false,
+            };
+            if !sound {
+                let what = format!("task {task} of {} with {means:?}: {entry:?}", works.len());
+                self.odd(format!("{what}, sent {packed} and answered {accepted} times"));
+            }
+        }
+    }
+
+    /// Whether a task may fail like that when workers are killed.
+    fn add_failure(&mut self, cause: &Cause, packed: u32, means: &Means) -> bool {
+        match cause {
+            Cause::Died { status } if status == "signal: 9 (SIGKILL)" => {
+                self.died += 1;
+                self.deaths += u64::from(means.retries) + 1;
+                packed > means.retries
+            }
+            Cause::Refused { why } if why.contains("workers ended while its input was on the way") => {
+                self.input_refused += 1;
+                why.contains("SIGKILL") && packed >= 5
+            }
+            Cause::Refused { why } if why == "no worker was left" => {
+                self.nobody_left += 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// What must hold at the end.
+    pub(super) fn judge(&mut self, kills: u64) {
+        if self.kills < kills {
+            self.odd(format!("only {} of {kills} workers were killed", self.kills));
+        }
+        if self.deaths > self.kills {
+            self.odd(format!("{} deaths by {} kills", self.deaths, self.kills));
+        }
+        self.after.more_than(&self.before).into_iter().for_each(|what| self.odd(what));
+        let growth = self.after.resident_kib.saturating_sub(self.before.resident_kib);
+        if growth > MOST_GROWTH_KIB {
+            self.odd(format!("{growth} KiB more are resident than before"));
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { kills, pools, batches, unbegun, tasks, died, input_refused, nobody_left, .. } = self;
+        let seconds = self.took.as_secs_f64();
+        writeln!(f, "{kills} kills in {seconds:.1} s, {:.0} a second", *kills as f64 / seconds)?;
+        writeln!(f, "{pools} pools, {batches} batches, {tasks} tasks; {} tasks sent again", self.again)?;
+        writeln!(
+            f,
+            "failed: {died} tasks whose worker died, {input_refused} whose input five workers did not survive,"
+        )?;
+        writeln!(f, "  {nobody_left} that no worker was left for; {unbegun} batches could not begin")?;
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+        writeln!(
+            f,
+            "longest batch {:.0} ms, longest end of a pool {:.0} ms",
+            ms(self.longest_batch),
+            ms(self.longest_end)
+        )?;
+        writeln!(f, "{}", self.hit)?;
+        writeln!(f, "before: {}\nafter:  {}", self.before, self.after)?;
+        let resident: Vec<_> =
+            self.resident_kib.iter().map(|kib| format!("{:.1}", *kib as f64 / 1024.0)).collect();
+        writeln!(f, "MiB resident after each quarter: {}", resident.join(", "))?;
+        self.wrong.iter().try_for_each(|what| writeln!(f, "WRONG: {what}"))
+    }
+}
