@@ -7,10 +7,8 @@ mod scene;
 mod watched;
 mod work;
 
-use std::fmt;
 use std::process;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,10 +18,10 @@ use parbench::executors::{Kind, Means};
 use parbench::{Executor, Job, Size};
 
 use self::killer::{Phase, Stage};
-use self::report::Report;
+use self::report::{Report, Seen};
 use self::scene::{Scene, children, stat};
 use self::watched::Watched;
-use self::work::{KINDS, NEXT, Random, Work};
+use self::work::{KINDS, NEXT, Random, Signs, Work};
 
 pub(crate) use self::work::SCENARIOS;
 
@@ -35,7 +33,8 @@ pub(crate) fn rage(kills: u64, seed: u64) -> Result<Report> {
     let mut random = Random(seed);
     let alive = watch()?;
     let stage = Arc::new(Stage::default());
-    let mut storm = Storm { stage: Arc::clone(&stage), alive, report: Report::default() };
+    let (signs, report) = (Signs::new()?, Report::default());
+    let mut storm = Storm { stage: Arc::clone(&stage), alive, signs, report };
     storm.calm(&mut random).context("before the storm")?;
     let server = server()?;
     storm.report = Report::default();
@@ -98,6 +97,7 @@ fn server() -> Result<u32> {
 struct Storm {
     stage: Arc<Stage>,
     alive: Sender<&'static str>,
+    signs: Signs,
     report: Report,
 }
 
@@ -113,7 +113,7 @@ impl Storm {
         for executor in ["processes", "forkserver"] {
             let mut pool = Kind::find(executor)?.start(&Means::workers(4))?;
             for kind in KINDS {
-                self.batch(&mut *pool, &Means::workers(4), kind.tasks(random, true)?, random)?;
+                self.batch(&mut *pool, &Means::workers(4), kind.tasks(random, true, &self.signs)?, random)?;
             }
         }
         ensure!(self.report.is_faultless(), "{:#?}", self.report.wrong);
@@ -137,7 +137,7 @@ impl Storm {
             let mut batches = random.below(20);
             while !self.stage.is_over() && batches > 0 {
                 let kind = random.one_of(&KINDS);
-                let tasks = kind.tasks(random, false)?;
+                let tasks = kind.tasks(random, false, &self.signs)?;
                 self.batch(&mut *pool, &means, tasks, random)?;
                 if random.once_in(10) {
                     self.enter(Phase::Idle, "the question what a pool has used");
@@ -170,7 +170,7 @@ impl Storm {
     fn last(&mut self, pool: &mut dyn Executor, means: &Means, random: &mut Random) -> Result<()> {
         let before = self.report.failures();
         for kind in KINDS {
-            let tasks = kind.tasks(random, false)?;
+            let tasks = kind.tasks(random, false, &self.signs)?;
             self.batch(pool, means, tasks, random)?;
         }
         if self.report.failures() > before {
@@ -192,13 +192,17 @@ impl Storm {
         let job = SCENARIOS[scenario].prepare(Size::Smoke)?(means.workers);
         let watched = Arc::new(Watched::new(Arc::clone(&job), Arc::clone(&self.stage)));
         let erased: Arc<dyn Job> = Arc::<Watched>::clone(&watched);
+        let kills = self.stage.kills();
         self.enter(Phase::Opening, "a batch");
         let began = Instant::now();
         let result = pool.execute(&erased);
         self.report.longest_batch = self.report.longest_batch.max(began.elapsed());
         self.enter(Phase::Idle, "the check of answers");
+        // One each may have been about to end before, and another be counted a moment later.
+        let kills = self.stage.kills() - kills + means.workers as u64 + 1;
+        let seen = Seen { means: means.clone(), runs: self.signs.take()?, kills };
         match result {
-            Ok(outcome) => self.report.add(&watched, &outcome, &works, means),
+            Ok(outcome) => self.report.add(&watched, &outcome, &works, &seen),
             Err(error) => self.report.add_unbegun(&format!("{error:#}")),
         }
         Ok(())

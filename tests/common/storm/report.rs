@@ -1,5 +1,6 @@
 //! What became of the tasks of a storm, and whether that is as it should be.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -15,6 +16,15 @@ use super::work::{Answer, Work};
 const MOST_GROWTH_KIB: u64 = 32 << 10;
 /// Most oddities that are told.
 const MOST_TOLD: usize = 20;
+
+/// What was seen of a batch besides.
+pub(super) struct Seen {
+    pub(super) means: Means,
+    /// How often each long task ran.
+    pub(super) runs: HashMap<u64, u32>,
+    /// How many workers may have ended in it.
+    pub(super) kills: u64,
+}
 
 /// What became of it.
 #[derive(Debug, Default)]
@@ -72,7 +82,8 @@ impl Report {
     }
 
     /// A batch that ran.
-    pub(super) fn add(&mut self, job: &Watched, outcome: &Outcome, works: &[Work], means: &Means) {
+    pub(super) fn add(&mut self, job: &Watched, outcome: &Outcome, works: &[Work], seen: &Seen) {
+        let means = &seen.means;
         self.batches += 1;
         self.tasks += works.len() as u64;
         if outcome.tasks.len() != works.len() {
@@ -87,33 +98,41 @@ impl Report {
                     span.task as usize == task && accepted == 1 && work.is_answered_by(&answer)
                 }
                 (Err(failure), Err(_)) => {
-                    let known = self.add_failure(&failure.cause, packed, means);
+                    let known = self.add_failure(&failure.cause, packed, seen);
                     failure.task == task && failure.workload == job.workload() && accepted == 0 && known
                 }
                 _ => false,
             };
+            let ran = match work {
+                Work::Long(number, _) => Some(seen.runs.get(number).copied().unwrap_or(0)),
+                _ => None,
+            };
+            let sound =
+                sound && ran.is_none_or(|ran| ran <= means.retries + 1 && (ran > 0 || entry.is_err()));
             if !sound {
                 let what = format!("task {task} of {} with {means:?}: {entry:?}", works.len());
-                self.odd(format!("{what}, sent {packed} and answered {accepted} times"));
+                self.odd(format!("{what}, sent {packed} and answered {accepted} times, ran: {ran:?}"));
             }
         }
     }
 
     /// Whether a task may fail like that when workers are killed.
-    fn add_failure(&mut self, cause: &Cause, packed: u32, means: &Means) -> bool {
+    fn add_failure(&mut self, cause: &Cause, packed: u32, seen: &Seen) -> bool {
+        let Means { retries, workers, .. } = seen.means;
         match cause {
             Cause::Died { status } if status == "signal: 9 (SIGKILL)" => {
                 self.died += 1;
-                self.deaths += u64::from(means.retries) + 1;
-                packed > means.retries
+                self.deaths += u64::from(retries) + 1;
+                packed > retries && seen.kills > u64::from(retries)
             }
             Cause::Refused { why } if why.contains("workers ended while its input was on the way") => {
                 self.input_refused += 1;
-                why.contains("SIGKILL") && packed >= 5
+                why.contains("SIGKILL") && packed >= 5 && seen.kills >= 5
             }
             Cause::Refused { why } if why == "no worker was left" => {
                 self.nobody_left += 1;
-                true
+                // Ten in each place that ended before they were ready.
+                seen.kills >= 10 * workers as u64
             }
             _ => false,
         }

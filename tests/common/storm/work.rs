@@ -1,13 +1,17 @@
 //! What the pools work at in a storm: tasks of several kinds, whose answers nobody can guess.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fs::{self, OpenOptions};
 use std::hint;
+use std::io::Write;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use parbench::{Array, Inputs, Scenario, Size, Workload};
 use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
 
 /// A small generator of numbers that look random (splitmix64), the same for the same seed.
 pub(crate) struct Random(pub(crate) u64);
@@ -44,8 +48,8 @@ fn mix(number: u64) -> u64 {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Work {
     Tiny(u64),
-    /// Keeps its worker busy for a millisecond.
-    Long(u64),
+    /// Signs a file, so that it can be told how often it ran, and keeps its worker busy for a millisecond.
+    Long(u64, String),
     /// A private array there and another one back.
     Private(Array<u64>),
     /// The same in shared memory.
@@ -82,7 +86,9 @@ impl Work {
     fn perform(&self) -> Result<Answer> {
         Ok(match self {
             Work::Tiny(number) => Answer::Number(mix(*number)),
-            Work::Long(number) => {
+            Work::Long(number, signs) => {
+                // In one piece, whoever else signs.
+                OpenOptions::new().append(true).open(signs)?.write_all(&number.to_ne_bytes())?;
                 let began = Instant::now();
                 while began.elapsed() < LONG {
                     hint::spin_loop();
@@ -106,11 +112,30 @@ impl Work {
         };
         match (self, answer) {
             (Work::Tiny(number), Answer::Number(answer)) => mix(*number) == *answer,
-            (Work::Long(number), Answer::Number(answer)) => mix(!number) == *answer,
+            (Work::Long(number, _), Answer::Number(answer)) => mix(!number) == *answer,
             (Work::Private(numbers), Answer::Private(answers)) => fit(numbers, answers),
             (Work::Shared(numbers), Answer::Shared(answers)) => fit(numbers, answers),
             _ => false,
         }
+    }
+}
+
+/// A file that long tasks sign.
+pub(crate) struct Signs(NamedTempFile);
+
+impl Signs {
+    pub(crate) fn new() -> Result<Signs> {
+        Ok(Signs(NamedTempFile::new()?))
+    }
+
+    /// How often each has run since the last call.
+    pub(crate) fn take(&self) -> Result<HashMap<u64, u32>> {
+        let mut runs = HashMap::new();
+        for number in fs::read(self.0.path())?.chunks(8) {
+            *runs.entry(u64::from_ne_bytes(number.try_into()?)).or_insert(0) += 1;
+        }
+        self.0.as_file().set_len(0)?;
+        Ok(runs)
     }
 }
 
@@ -128,7 +153,8 @@ pub(crate) const KINDS: [Kind; 5] = [Kind::Tiny, Kind::Long, Kind::Private, Kind
 
 impl Kind {
     /// The tasks of a batch; `most` for as many and as large ones as there ever are.
-    pub(crate) fn tasks(self, random: &mut Random, most: bool) -> Result<Vec<Work>> {
+    pub(crate) fn tasks(self, random: &mut Random, most: bool, signs: &Signs) -> Result<Vec<Work>> {
+        let path = signs.0.path().to_string_lossy();
         let (end, kinds): (u64, &[Kind]) = match self {
             Kind::Tiny => (2_000, &[Kind::Tiny]),
             Kind::Long => (16, &[Kind::Long]),
@@ -144,7 +170,7 @@ impl Kind {
             };
             Ok(match random.one_of(kinds) {
                 Kind::Tiny | Kind::Mixed => Work::Tiny(random.next()),
-                Kind::Long => Work::Long(random.next()),
+                Kind::Long => Work::Long(random.next(), path.to_string()),
                 Kind::Private => Work::private(random, length),
                 Kind::Shared => Work::shared(random, length)?,
             })
