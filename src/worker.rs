@@ -3,6 +3,7 @@
 
 use std::env;
 use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process;
@@ -50,6 +51,12 @@ pub(crate) fn main(scenarios: &'static [Scenario]) -> ! {
 pub(crate) fn run(socket: UnixStream, scenarios: &'static [Scenario]) -> ! {
     match serve(socket, scenarios) {
         Ok(()) => process::exit(0),
+        // The pool has gone in the middle of it: there is nobody to tell.
+        Err(error)
+            if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe) =>
+        {
+            process::exit(0)
+        }
         Err(error) => fail(&error),
     }
 }

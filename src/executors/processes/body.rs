@@ -129,6 +129,13 @@ pub(super) enum End {
     Unknown,
 }
 
+impl End {
+    /// Whether it was SIGKILL: nothing that the process did by itself.
+    pub(super) fn is_kill(self) -> bool {
+        matches!(self, End::Status(status) if status.signal() == Some(Signal::KILL.as_raw()))
+    }
+}
+
 impl std::fmt::Display for End {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

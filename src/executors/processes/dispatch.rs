@@ -3,17 +3,13 @@
 use std::time::Duration;
 
 use super::copiers::{Copiers, Load};
-use super::member::{Answer, Event, Gone};
+use super::member::{Answer, Event, Gone, Wreck};
 use super::queue::Queue;
-use super::{MOST_TURNS, Processes, Ready, wait};
+use super::{MOST_STILLBORN, MOST_TURNS, Processes, Ready, wait};
 use crate::executors::Entry;
 use crate::job::{Cause, Job};
 use crate::message::Packet;
 use crate::span::{TaskSpan, now};
-
-/// How many workers in a row may end in one place before they are ready: something is wrong that another one will
-/// not mend.
-const MOST_STILLBORN: u32 = 10;
 
 pub(super) struct Dispatch<'a> {
     pool: &'a mut Processes,
@@ -177,7 +173,7 @@ impl<'a> Dispatch<'a> {
         if !member.has_open(self.job.workload()) {
             seat.stillborn += 1;
         }
-        let (begun, rest, status) = member.bury(gone);
+        let Wreck { begun, rest, status, .. } = member.bury(gone);
         let next = rest.first().copied().filter(|_| begun.is_empty());
         self.queue.give_back(rest);
         let mut failed = Vec::new();

@@ -62,6 +62,19 @@ pub(super) struct Answer {
     pub(super) output: Packet,
 }
 
+/// What a worker that has ended leaves.
+#[derive(Debug)]
+pub(super) struct Wreck {
+    /// The task that it had begun.
+    pub(super) begun: Vec<usize>,
+    /// The tasks that it had not.
+    pub(super) rest: Vec<usize>,
+    /// How it ended, or why it was killed.
+    pub(super) status: String,
+    /// Whether somebody else killed it.
+    pub(super) murdered: bool,
+}
+
 /// A worker process.
 pub(super) struct Member {
     body: Body,
@@ -318,12 +331,17 @@ impl Member {
         }
     }
 
-    /// Ends a worker that is gone: the task that it had begun, the tasks that it had not, and how it ended.
-    pub(super) fn bury(mut self, gone: &Gone) -> (Vec<usize>, Vec<usize>, String) {
+    /// Ends a worker that is gone.
+    pub(super) fn bury(mut self, gone: &Gone) -> Wreck {
         self.identify();
+        let mut murdered = false;
         let status = match gone {
             // The end of file comes with the end of the process, or somebody closed what is not his.
-            Gone::Ended => self.body.wait(Duration::from_millis(500)).to_string(),
+            Gone::Ended => {
+                let end = self.body.wait(Duration::from_millis(500));
+                murdered = end.is_kill();
+                end.to_string()
+            }
             Gone::Mad(_) | Gone::Late(..) | Gone::TimedOut(_) => {
                 self.body.kill();
                 self.body.wait(END);
@@ -331,7 +349,7 @@ impl Member {
             }
         };
         let (begun, rest) = self.flight.wreck();
-        (begun, rest, status)
+        Wreck { begun, rest, status, murdered }
     }
 
     /// Tells the worker that there is nothing more to do. Dropping it then waits for its end.

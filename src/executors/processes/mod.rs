@@ -22,13 +22,13 @@ mod queue;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use self::body::Method;
 use self::copiers::Copiers;
 use self::dispatch::Dispatch;
-use self::member::{Event, Gone, Member};
+use self::member::{Event, Gone, Member, Wreck};
 use super::{Executor, Kind, Means, Outcome, Place, measure};
 use crate::job::Job;
 use crate::program;
@@ -52,6 +52,10 @@ pub(super) const FORKSERVER: Kind = Kind {
     start: |means| Ok(Box::new(Processes::start(Method::Fork, means)?)),
     ..KIND
 };
+
+/// How many workers in a row may end in one place before they are ready: something is wrong that another one will
+/// not mend.
+const MOST_STILLBORN: u32 = 10;
 
 /// How many tasks a worker runs before it is replaced, if nothing else is said: its turns have numbers of 32 bits.
 const MOST_TURNS: u32 = u32::MAX - 1;
@@ -138,15 +142,30 @@ impl Processes {
             for (index, Ready { said, ended }) in readiness.places.into_iter().enumerate() {
                 let Some(member) = &mut self.places[index].member else { continue };
                 member.flush();
-                let welcomed = welcome(member, said || ended, ended, workload).unwrap_or_else(|gone| {
-                    let member = self.places[index].member.take();
-                    Err(explain(member, &gone))
-                });
-                if welcomed.is_err() {
-                    self.places[index].member = None;
-                }
+                let welcomed = match welcome(member, said || ended, ended, workload) {
+                    Ok(Err(error)) => {
+                        self.places[index].member = None;
+                        Err(error)
+                    }
+                    Ok(welcomed) => welcomed,
+                    Err(gone) => self.mourn(index, &gone).and_then(|()| self.hire(index)?.open(workload)),
+                };
                 welcomed.with_context(|| format!("a worker process cannot open `{workload}`"))?;
             }
+        }
+    }
+
+    /// Buries a worker that was to be started; one that was killed from outside may be replaced.
+    fn mourn(&mut self, index: usize, gone: &Gone) -> Result<()> {
+        let seat = &mut self.places[index];
+        seat.stillborn += 1;
+        let Some(Wreck { status, murdered, .. }) = seat.member.take().map(|member| member.bury(gone)) else {
+            return Ok(());
+        };
+        match gone {
+            Gone::Ended if murdered && seat.stillborn < MOST_STILLBORN => Ok(()),
+            Gone::Ended => bail!("it ended ({status}) before it was ready"),
+            _ => bail!("{status}"),
         }
     }
 }
@@ -164,15 +183,6 @@ fn welcome(member: &mut Member, said: bool, ended: bool, workload: &'static str)
         }
     }
     member.is_late(None).map(Ok)
-}
-
-/// Why a worker that was to be started is gone.
-fn explain(member: Option<Member>, gone: &Gone) -> anyhow::Error {
-    let status = member.map(|member| member.bury(gone).2).unwrap_or_default();
-    match gone {
-        Gone::Ended => anyhow!("it ended ({status}) before it was ready"),
-        _ => anyhow!("{status}"),
-    }
 }
 
 impl Executor for Processes {

@@ -1,0 +1,216 @@
+//! What reuse of memory is worth: an array of 80 MB doubled in 16 tasks by 2 workers, on threads and in processes.
+//!
+//! `cargo run --release --example fresh_pages` measures it with shared arrays whose memory is used again, with shared
+//! arrays that come in fresh pages every time, which the system has to find and clear, and with private arrays.
+//! All are interleaved: every round runs them in a random order and then in its reverse.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use parbench::array::keep_unused;
+use parbench::executors::{Executor, Kind, Means};
+use parbench::record::percentile;
+use parbench::{Array, Inputs, Job, Scenario, Size, Workload};
+
+const WORKERS: usize = 2;
+const TASKS: usize = 16;
+/// Numbers of each task: 5 MB.
+const LENGTH: usize = 80_000_000 / size_of::<f64>() / TASKS;
+const ROUNDS: usize = 40;
+/// What a process keeps for its next arrays, unless it says otherwise.
+const KEPT: u64 = 4 << 30;
+
+/// The numbers of a task.
+fn numbers(task: usize) -> impl Fn(usize) -> f64 {
+    move |place| (task * LENGTH + place) as f64
+}
+
+fn shared_inputs() -> Result<Inputs<Array<f64>>> {
+    let fill =
+        |task| move |array: &mut [f64]| array.iter_mut().enumerate().for_each(|(i, x)| *x = numbers(task)(i));
+    Ok(Inputs::new((0..TASKS).map(|task| Array::shared(LENGTH, fill(task))).collect::<Result<_>>()?))
+}
+
+fn double_shared(x: &Array<f64>) -> Result<Array<f64>> {
+    Array::shared(x.len(), |doubled| {
+        doubled.iter_mut().zip(&x[..]).for_each(|(doubled, x)| *doubled = x * 2.0)
+    })
+}
+
+/// A few probes of every answer.
+fn check(answers: &[Array<f64>]) -> Result<()> {
+    ensure!(answers.len() == TASKS, "{} answers", answers.len());
+    for (task, doubled) in answers.iter().enumerate() {
+        let right = |place: usize| doubled[place] == numbers(task)(place) * 2.0;
+        ensure!(doubled.len() == LENGTH, "task {task}: {} numbers", doubled.len());
+        ensure!((0..LENGTH).rev().step_by(9_973).all(right), "task {task}: a wrong answer");
+    }
+    Ok(())
+}
+
+/// Shared arrays whose memory is used again.
+struct Reused;
+
+impl Workload for Reused {
+    const NAME: &'static str = "reused";
+    type Input = Array<f64>;
+    type Output = Array<f64>;
+    type Worker = ();
+
+    fn prepare(_: Size) -> Result<Inputs<Array<f64>>> {
+        shared_inputs()
+    }
+
+    fn run(_: &mut (), x: &Array<f64>) -> Result<Array<f64>> {
+        double_shared(x)
+    }
+
+    fn check(_: &[Array<f64>], answers: &[Array<f64>]) -> Result<()> {
+        check(answers)
+    }
+}
+
+/// A worker that keeps no memory for its next array.
+struct Wasteful;
+
+impl Default for Wasteful {
+    fn default() -> Self {
+        keep_unused(0);
+        Wasteful
+    }
+}
+
+/// Shared arrays in fresh pages.
+struct Fresh;
+
+impl Workload for Fresh {
+    const NAME: &'static str = "fresh";
+    type Input = Array<f64>;
+    type Output = Array<f64>;
+    type Worker = Wasteful;
+
+    fn prepare(_: Size) -> Result<Inputs<Array<f64>>> {
+        shared_inputs()
+    }
+
+    fn run(_: &mut Wasteful, x: &Array<f64>) -> Result<Array<f64>> {
+        double_shared(x)
+    }
+
+    fn check(_: &[Array<f64>], answers: &[Array<f64>]) -> Result<()> {
+        check(answers)
+    }
+}
+
+/// Private arrays.
+struct Private;
+
+impl Workload for Private {
+    const NAME: &'static str = "private";
+    type Input = Array<f64>;
+    type Output = Array<f64>;
+    type Worker = ();
+
+    fn prepare(_: Size) -> Result<Inputs<Array<f64>>> {
+        let array = |task| (0..LENGTH).map(numbers(task)).collect::<Vec<_>>().into();
+        Ok(Inputs::new((0..TASKS).map(array).collect()))
+    }
+
+    fn run(_: &mut (), x: &Array<f64>) -> Result<Array<f64>> {
+        Ok(x.iter().map(|x| x * 2.0).collect::<Vec<_>>().into())
+    }
+
+    fn check(_: &[Array<f64>], answers: &[Array<f64>]) -> Result<()> {
+        check(answers)
+    }
+}
+
+static WAYS: &[Scenario] = &[Scenario::of::<Reused>(), Scenario::of::<Fresh>(), Scenario::of::<Private>()];
+const ABOUT: [&str; 3] = ["shared, memory used again", "shared, fresh pages", "private"];
+const EXECUTORS: [&str; 2] = ["threads", "processes"];
+
+/// A way on an executor.
+struct Variant {
+    way: usize,
+    executor: Box<dyn Executor>,
+    job: Arc<dyn Job>,
+    /// Of the batch in random order and of that in the reverse, in each round, ns.
+    walls: Vec<u64>,
+}
+
+impl Variant {
+    fn run(&mut self) -> Result<u64> {
+        // Of this process; workers have said for themselves.
+        keep_unused(if WAYS[self.way].name == "fresh" { 0 } else { KEPT });
+        let outcome = self.executor.execute(&self.job)?;
+        outcome.spans()?;
+        self.job.check()?;
+        Ok(outcome.wall.as_nanos() as u64)
+    }
+}
+
+fn main() -> Result<()> {
+    parbench::bench::enter(WAYS);
+    let mut variants = Vec::new();
+    for (way, scenario) in WAYS.iter().enumerate() {
+        let jobs = scenario.prepare(Size::Default)?;
+        for executor in EXECUTORS {
+            let executor = Kind::find(executor)?.start(&Means::workers(WORKERS))?;
+            variants.push(Variant { way, executor, job: jobs(WORKERS), walls: Vec::new() });
+        }
+    }
+    for variant in &mut variants {
+        // The first finds no memory to use again.
+        variant.run()?;
+        variant.run()?;
+    }
+    let mut random = 1;
+    for _ in 0..ROUNDS {
+        let order = shuffle(variants.len(), &mut random);
+        for &place in order.iter().chain(order.iter().rev()) {
+            let wall = variants[place].run()?;
+            variants[place].walls.push(wall);
+        }
+    }
+    println!(
+        "ms to double 80 MB in {TASKS} tasks on {WORKERS} workers: medians; processes/threads in each of {ROUNDS} rounds"
+    );
+    println!("{:28} {:>9} {:>9}   median, 10th to 90th percentile", "", "threads", "processes");
+    for (way, about) in ABOUT.iter().enumerate() {
+        let ours: Vec<_> =
+            variants.iter().filter(|variant| variant.way == way).map(|variant| &variant.walls).collect();
+        let [threads, processes] = ours[..] else { unreachable!("there are two executors") };
+        let ms = |walls: &[u64]| Ok::<_, anyhow::Error>(rank(50, walls.iter().copied())? as f64 / 1e6);
+        // The two batches of a round together; thousandths, since ranks are of whole numbers.
+        let pairs = threads.chunks(2).zip(processes.chunks(2));
+        let sum = |walls: &[u64]| walls.iter().sum::<u64>();
+        let ratios: Vec<_> =
+            pairs.map(|(threads, processes)| 1_000 * sum(processes) / sum(threads)).collect();
+        let ratio = |percent| Ok::<_, anyhow::Error>(rank(percent, ratios.iter().copied())? as f64 / 1e3);
+        println!(
+            "{about:28} {:9.2} {:9.2}   {:.2}, {:.2} to {:.2}",
+            ms(threads)?,
+            ms(processes)?,
+            ratio(50)?,
+            ratio(10)?,
+            ratio(90)?
+        );
+    }
+    Ok(())
+}
+
+fn rank(percent: usize, values: impl Iterator<Item = u64>) -> Result<u64> {
+    percentile(percent, values).context("nothing was measured")
+}
+
+/// A random order (Fisher and Yates, splitmix64), the same on every run.
+fn shuffle(length: usize, state: &mut u64) -> Vec<usize> {
+    let mut order: Vec<_> = (0..length).collect();
+    for last in (1..length).rev() {
+        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (*state ^ *state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        order.swap(last, ((mixed ^ mixed >> 31) % (last as u64 + 1)) as usize);
+    }
+    order
+}
