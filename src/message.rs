@@ -72,7 +72,13 @@ impl Packet {
         self.arrays.iter().any(|array| array.is_worth_sharing())
     }
 
-    /// How many bytes cross to another process: the encoded ones and the arrays.
+    /// How many bytes have to be moved to another process, which arrays in shared memory have not.
+    pub(crate) fn moved_bytes(&self, shares: bool) -> usize {
+        let moved = |store: &&Arc<Store>| !shares || store.segment().is_none();
+        self.bytes.len() + self.arrays.iter().filter(moved).map(|store| store.bytes().len()).sum::<usize>()
+    }
+
+    /// How many bytes a message has: the encoded ones and the arrays.
     pub fn len(&self) -> usize {
         self.bytes.len() + self.arrays.iter().map(|store| store.bytes().len()).sum::<usize>()
     }

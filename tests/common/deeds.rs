@@ -209,7 +209,7 @@ impl Workload for Bulky {
     type Worker = ();
 
     fn prepare(_: Size) -> Result<Inputs<Self::Input>> {
-        let lengths = (0..60).map(|task| if task % 7 == 3 { 3_000_000 } else { task });
+        let lengths = (0..60).map(|task| if task % 7 == 3 { 1_000_000 } else { task });
         Ok(Inputs::new(lengths.map(|length| (vec![1; length], vec![2; length].into())).collect()))
     }
 

@@ -16,13 +16,16 @@ pub(super) struct Dispatch<'a> {
     job: &'a dyn Job,
     began: u64,
     queue: Queue,
+    /// Inputs that are packed and too large to be sent to a worker that is busy.
+    large: Vec<(usize, Packet)>,
     entries: Vec<Entry>,
 }
 
 impl<'a> Dispatch<'a> {
     pub(super) fn new(pool: &'a mut Processes, job: &'a dyn Job, began: u64) -> Self {
         let queue = Queue::new(job.tasks(), pool.means.retries);
-        Dispatch { pool, job, began, queue, entries: Vec::with_capacity(job.tasks()) }
+        let entries = Vec::with_capacity(job.tasks());
+        Dispatch { pool, job, began, queue, large: Vec::new(), entries }
     }
 
     /// Runs until every task has an entry, or nobody is left who could run one.
@@ -59,30 +62,44 @@ impl<'a> Dispatch<'a> {
         let busy = places.iter().any(|seat| {
             seat.loading.is_some() || seat.member.as_ref().is_some_and(|member| !member.is_idle())
         });
-        !busy && (self.queue.len() == 0 || places.iter().all(|seat| seat.member.is_none()))
+        !busy && (self.left() == 0 || places.iter().all(|seat| seat.member.is_none()))
+    }
+
+    /// How many tasks no worker has.
+    fn left(&self) -> usize {
+        self.queue.len() + self.large.len()
     }
 
     /// Sends a worker as many tasks as it has room for.
     fn give(&mut self, index: usize) {
-        let workers = self.pool.places.len();
+        let (workers, left) = (self.pool.places.len(), self.left());
         let most = self.pool.means.in_flight.unwrap_or(usize::MAX);
         let life = self.pool.means.life.unwrap_or(MOST_TURNS);
         let seat = &mut self.pool.places[index];
         let Some(member) = &mut seat.member else {
             // Another one takes the place of a worker that ended, as long as there is something to do.
-            return if self.queue.len() > 0 {
+            return if left > 0 {
                 self.replace(index)
             };
         };
-        if member.turns() >= life && member.is_idle() && self.queue.len() > 0 {
+        if member.turns() >= life && member.is_idle() && left > 0 {
             self.pool.retire(index);
             self.replace(index);
             return;
         }
         // Nobody hoards: towards the end each takes no more than its share ahead.
-        let share = self.queue.len().div_ceil(workers);
+        let share = left.div_ceil(workers);
         let room = if seat.loading.is_some() { 0 } else { member.room(share, most) };
         let room = room.min((life - member.turns()) as usize);
+        if room > 0
+            && member.is_idle()
+            && let Some((task, input)) = self.large.pop()
+        {
+            self.send(index, task, input);
+            return self.flush(index);
+        }
+        // No more of them are kept than there are workers.
+        let room = if self.large.len() < workers { room } else { 0 };
         for _ in 0..room {
             let Some(task) = self.queue.pop() else { break };
             match self.job.pack(task) {
@@ -94,6 +111,10 @@ impl<'a> Dispatch<'a> {
                 Err(cause) => self.entries.push((task, Err(cause))),
             }
         }
+        self.flush(index);
+    }
+
+    fn flush(&mut self, index: usize) {
         if let Some(member) = &mut self.pool.places[index].member {
             member.flush();
         }
@@ -105,7 +126,7 @@ impl<'a> Dispatch<'a> {
         let Some(member) = &mut seat.member else { return false };
         if !member.fits(&input) {
             // For whoever is idle first.
-            self.queue.give_back(vec![task]);
+            self.large.push((task, input));
             return false;
         }
         if !member.shares() || !input.is_worth_sharing() {

@@ -27,6 +27,8 @@ pub(super) struct Flight {
     /// When the first of them began, as far as we know, ns.
     began: u64,
     pace: Pace,
+    /// Whether tasks have been taken back since the last answer.
+    taken_back: bool,
     /// Which turn the worker has begun; `None` where nothing is shared.
     ledger: Option<Ledger>,
 }
@@ -34,7 +36,7 @@ pub(super) struct Flight {
 impl Flight {
     pub(super) fn new(ledger: Option<Ledger>) -> Flight {
         let (sent, pace) = (VecDeque::new(), Pace::default());
-        Flight { sent, bytes: 0, input_bytes: 0, turn: 0, began: 0, pace, ledger }
+        Flight { sent, bytes: 0, input_bytes: 0, turn: 0, began: 0, pace, taken_back: false, ledger }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -89,6 +91,7 @@ impl Flight {
         self.sent.front().filter(|sent| sent.turn == turn)?;
         let sent = self.sent.pop_front()?;
         self.bytes -= sent.bytes;
+        self.taken_back = false;
         match stamps {
             Some(stamps) => {
                 self.pace.took(stamps);
@@ -107,13 +110,15 @@ impl Flight {
 
     /// When somebody will have waited behind the first for too long, ns.
     pub(super) fn stuck_at(&self) -> Option<u64> {
-        (self.ledger.is_some() && self.sent.len() > 1).then(|| self.began + self.pace.patience_ns())
+        (self.ledger.is_some() && !self.taken_back && self.sent.len() > 1)
+            .then(|| self.began + self.pace.patience_ns())
     }
 
     /// Takes back what has not been begun, if the first is stuck.
     pub(super) fn take_back(&mut self) -> Vec<usize> {
         match &self.ledger {
-            Some(ledger) if self.sent.len() > 1 && self.is_stuck() => {
+            Some(ledger) if !self.taken_back && self.sent.len() > 1 && self.is_stuck() => {
+                self.taken_back = true;
                 let begun = ledger.take_back(self.turn);
                 self.behind(begun)
             }

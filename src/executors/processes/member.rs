@@ -191,7 +191,7 @@ impl Member {
 
     /// Whether an input may be sent behind those that it has.
     pub(super) fn fits(&self, input: &Packet) -> bool {
-        self.flight.fits(input.len())
+        self.flight.fits(input.moved_bytes(self.shares()))
     }
 
     /// Whether it can be sent a task whose input was copied for it.
@@ -206,7 +206,7 @@ impl Member {
 
     /// Puts a task behind those that it was sent; [`Member::flush`] sends it.
     pub(super) fn call(&mut self, task: usize, input: Packet) {
-        let turn = self.flight.push(task, input.len());
+        let turn = self.flight.push(task, input.moved_bytes(self.shares()));
         self.link.queue(&Frame { id: turn, ..Frame::new(Kind::Call, input) });
     }
 

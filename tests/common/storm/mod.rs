@@ -166,15 +166,17 @@ impl Storm {
         }
     }
 
-    /// Batches after the last kill: none of them may fail.
+    /// Batches after the last kill: none of them may fail, whatever became of the workers before.
     fn last(&mut self, pool: &mut dyn Executor, means: &Means, random: &mut Random) -> Result<()> {
-        let before = self.report.failures();
         for kind in KINDS {
             let tasks = kind.tasks(random, false, &self.signs)?;
+            let before = self.report.failures();
             self.batch(pool, means, tasks, random)?;
-        }
-        if self.report.failures() > before {
-            self.report.odd("the last pool did not recover".into());
+            if self.report.failures() > before {
+                let last = self.report.last_error();
+                self.report
+                    .odd(format!("a batch after the last kill failed, {kind:?} with {means:?}: {last}"));
+            }
         }
         Ok(())
     }
@@ -196,10 +198,18 @@ impl Storm {
         self.enter(Phase::Opening, "a batch");
         let began = Instant::now();
         let result = pool.execute(&erased);
-        self.report.longest_batch = self.report.longest_batch.max(began.elapsed());
+        let took = began.elapsed();
         self.enter(Phase::Idle, "the check of answers");
         // One each may have been about to end before, and another be counted a moment later.
         let kills = self.stage.kills() - kills + means.workers as u64 + 1;
+        if took > self.report.longest_batch.0 {
+            let Means { workers, retries, bare, life, .. } = means;
+            let what = format!(
+                "{} tasks, {workers} workers, retries: {retries}, bare: {bare}, life: {life:?}, {kills} kills",
+                works.len()
+            );
+            self.report.longest_batch = (took, what);
+        }
         let seen = Seen { means: means.clone(), runs: self.signs.take()?, kills };
         match result {
             Ok(outcome) => self.report.add(&watched, &outcome, &works, &seen),

@@ -36,6 +36,8 @@ pub(crate) struct Report {
     batches: u64,
     /// Batches that could not begin, since a worker ended before the clock.
     unbegun: u64,
+    /// Why the last of them could not.
+    why: String,
     tasks: u64,
     died: u64,
     /// Deaths that the failures took.
@@ -44,7 +46,8 @@ pub(crate) struct Report {
     nobody_left: u64,
     /// Tasks that were sent again: after a death, or taken back from a worker that was busy.
     again: u64,
-    pub(super) longest_batch: Duration,
+    /// And what it was.
+    pub(super) longest_batch: (Duration, String),
     pub(super) longest_end: Duration,
     pub(super) before: Scene,
     pub(super) after: Scene,
@@ -67,6 +70,11 @@ impl Report {
         self.unbegun + self.died + self.input_refused + self.nobody_left
     }
 
+    /// Why the last batch that could not begin could not.
+    pub(super) fn last_error(&self) -> String {
+        self.why.clone()
+    }
+
     pub(super) fn odd(&mut self, what: String) {
         if self.wrong.len() < MOST_TOLD {
             self.wrong.push(what);
@@ -76,6 +84,7 @@ impl Report {
     /// A batch that could not begin.
     pub(super) fn add_unbegun(&mut self, error: &str) {
         self.unbegun += 1;
+        self.why = error.into();
         if !(error.contains("a worker process cannot open `") && error.contains("signal: 9 (SIGKILL)")) {
             self.odd(format!("a batch could not begin: {error}"));
         }
@@ -169,9 +178,10 @@ impl fmt::Display for Report {
         writeln!(
             f,
             "longest batch {:.0} ms, longest end of a pool {:.0} ms",
-            ms(self.longest_batch),
+            ms(self.longest_batch.0),
             ms(self.longest_end)
         )?;
+        writeln!(f, "  ({})", self.longest_batch.1)?;
         writeln!(f, "{}", self.hit)?;
         writeln!(f, "before: {}\nafter:  {}", self.before, self.after)?;
         let resident: Vec<_> =
