@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::copiers::{Copiers, Load};
-use super::member::{Answer, Event, Gone, Wreck};
+use super::event::{Answer, Event, Gone, Wreck};
 use super::queue::Queue;
 use super::{MOST_STILLBORN, MOST_TURNS, Processes, Ready, wait};
 use crate::executors::Entry;

@@ -1,6 +1,5 @@
 //! One worker process as its pool sees it: started, greeted, fed, heard, and buried.
 
-use std::fmt;
 use std::io::ErrorKind;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -10,14 +9,13 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::body::{Body, End, Method};
+use super::event::{Answer, Event, Gone, Wreck};
 use super::flight::Flight;
 use crate::executors::Means;
-use crate::job::Cause;
 use crate::ledger::Ledger;
 use crate::message::Packet;
 use crate::segment;
-use crate::span::{Stamps, now};
-use crate::usage::Usage;
+use crate::span::now;
 use crate::wire::{Frame, Hello, Kind, Link, VERSION, WireError};
 use crate::worker::Setup;
 
@@ -30,51 +28,6 @@ const OPEN: Duration = Duration::from_secs(60);
 const END: Duration = Duration::from_secs(2);
 /// What a task's deadline is about.
 const ANSWER: &str = "answer";
-/// Why a worker can no longer be used.
-#[derive(Debug)]
-pub(super) enum Gone {
-    /// It has ended, or is about to.
-    Ended,
-    /// It lives and talks nonsense.
-    Mad(String),
-    /// It did not do something in time.
-    Late(&'static str, Duration),
-    /// A task ran beyond its deadline.
-    TimedOut(Duration),
-}
-
-/// What a worker said.
-#[derive(Debug)]
-pub(super) enum Event {
-    /// The scenario is open.
-    Opened,
-    /// It cannot be opened, or the worker not be set up.
-    Refused(Cause),
-    /// What a task gave, and when.
-    Answer(usize, Result<Answer, Cause>),
-    Used(Usage),
-}
-
-/// A task's output, packed, and its stamps.
-#[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) stamps: Stamps,
-    pub(super) output: Packet,
-}
-
-/// What a worker that has ended leaves.
-#[derive(Debug)]
-pub(super) struct Wreck {
-    /// The task that it had begun.
-    pub(super) begun: Vec<usize>,
-    /// The tasks that it had not.
-    pub(super) rest: Vec<usize>,
-    /// How it ended, or why it was killed.
-    pub(super) status: String,
-    /// Whether somebody else killed it.
-    pub(super) murdered: bool,
-}
-
 /// A worker process.
 pub(super) struct Member {
     body: Body,
@@ -383,17 +336,6 @@ impl Member {
 /// What reading from a process that has ended gives.
 fn is_hang_up(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset)
-}
-
-impl fmt::Display for Gone {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Gone::Ended => f.write_str("it ended"),
-            Gone::Mad(what) => f.write_str(what),
-            Gone::TimedOut(patience) => write!(f, "its task took longer than {} s", patience.as_secs_f64()),
-            Gone::Late(what, patience) => write!(f, "within {} s it did not {what}", patience.as_secs_f64()),
-        }
-    }
 }
 
 impl AsFd for Member {

@@ -14,6 +14,7 @@
 mod body;
 mod copiers;
 mod dispatch;
+mod event;
 mod flight;
 mod member;
 mod pace;
@@ -28,7 +29,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use self::body::Method;
 use self::copiers::Copiers;
 use self::dispatch::Dispatch;
-use self::member::{Event, Gone, Member, Wreck};
+use self::event::{Event, Gone, Wreck};
+use self::member::Member;
 use super::{Executor, Kind, Means, Outcome, Place, measure};
 use crate::job::Job;
 use crate::program;
