@@ -134,7 +134,7 @@ fn tasks() -> Result<()> {
         print!("{tasks:9}");
         for executor in EXECUTORS {
             let wall = measure(&mut *start(executor, 2)?, &job)?;
-            print!(" {:9.3}; {:10.3}", wall as f64 / 1e3 / tasks as f64, ms(wall));
+            print!(" {:9.3}; {:10.4}", wall as f64 / 1e3 / tasks as f64, ms(wall));
         }
         println!();
     }

@@ -1,6 +1,6 @@
 //! Numbers in bulk: a read-only array that travels beside a message as plain bytes, never through serde.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -235,6 +235,8 @@ thread_local! {
     static PACKING: RefCell<Option<Vec<Arc<Store>>>> = const { RefCell::new(None) };
     /// The arrays that came with the message being unpacked on this thread.
     static UNPACKING: RefCell<Option<Vec<Arc<Store>>>> = const { RefCell::new(None) };
+    /// How many of them have been used.
+    static USED: Cell<usize> = const { Cell::new(0) };
 }
 
 /// Runs `encode` and returns the arrays that it met.
@@ -244,14 +246,14 @@ pub(crate) fn collect<R>(encode: impl FnOnce() -> R) -> (R, Vec<Arc<Store>>) {
     (result, PACKING.replace(outer).unwrap_or_default())
 }
 
-/// Runs `decode` with `arrays` at hand.
-pub(crate) fn supply<R>(arrays: Vec<Arc<Store>>, decode: impl FnOnce() -> R) -> R {
+/// Runs `decode` with `arrays` at hand, and says how many times it used one.
+pub(crate) fn supply<R>(arrays: Vec<Arc<Store>>, decode: impl FnOnce() -> R) -> (R, usize) {
     // One of another format, long ago, is not the reason.
     REFUSAL.set(None);
-    let outer = UNPACKING.replace(Some(arrays));
+    let outer = (UNPACKING.replace(Some(arrays)), USED.replace(0));
     let result = decode();
-    UNPACKING.replace(outer);
-    result
+    UNPACKING.replace(outer.0);
+    (result, USED.replace(outer.1))
 }
 
 thread_local! {
@@ -297,6 +299,7 @@ impl<'de, T: Element> Deserialize<'de> for Array<T> {
         if let Store::Missing(why) = &*store {
             return Err(refuse(why.clone()));
         }
+        USED.set(USED.get() + 1);
         fits::<T>(store.bytes()).map_err(|error| refuse(error.to_string()))?;
         Ok(Array { store, element: PhantomData })
     }

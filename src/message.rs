@@ -54,9 +54,16 @@ impl Packet {
     /// Where the bytes are not an `M`, or an array is missing or of another element.
     pub fn unpack<M: Message>(self) -> Result<M> {
         let Packet { bytes, arrays } = self;
-        array::supply(arrays, || postcard::from_bytes(&bytes))
-            .map_err(|error| array::refusal().map_or_else(|| anyhow!(error), |reason| anyhow!(reason)))
-            .with_context(|| format!("cannot unpack a message of {} bytes", bytes.len()))
+        let unpack = || {
+            let came = arrays.len();
+            let (message, used) = array::supply(arrays, || postcard::take_from_bytes(&bytes));
+            let (message, rest) = message
+                .map_err(|error| array::refusal().map_or_else(|| anyhow!(error), |reason| anyhow!(reason)))?;
+            ensure!(rest.is_empty(), "{} bytes too many", rest.len());
+            ensure!(used == came, "{came} arrays came with it, of which it has {used}");
+            Ok(message)
+        };
+        unpack().with_context(|| format!("cannot unpack a message of {} bytes", bytes.len()))
     }
 
     /// The same message with its large private arrays copied into shared memory.

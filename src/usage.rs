@@ -65,7 +65,8 @@ impl Add for Usage {
     type Output = Usage;
 
     fn add(self, other: Usage) -> Usage {
-        Usage { peak_bytes: self.peak_bytes + other.peak_bytes, ..self.combine(other, u64::saturating_add) }
+        let peak_bytes = self.peak_bytes.saturating_add(other.peak_bytes);
+        Usage { peak_bytes, ..self.combine(other, u64::saturating_add) }
     }
 }
 

@@ -2,12 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
 use std::io::{self, Cursor, Read, Write};
 
-use parbench::message::MOST_PAYLOAD_BYTES;
+use parbench::message::{MOST_ARRAY_BYTES, MOST_ARRAYS, MOST_PAYLOAD_BYTES};
 use parbench::span::Stamps;
 use parbench::wire::{Frame, HEADER_BYTES, Kind, WireError, read, write};
 use parbench::{Array, Packet};
+use proptest::collection;
+use proptest::prelude::*;
+use proptest::sample::Index;
 
 fn frame(packet: Packet) -> Frame {
     Frame { kind: Kind::Done, id: 7, stamps: Stamps { started: 5, stopped: 9 }, packet }
@@ -115,24 +120,132 @@ fn an_array_that_promises_more_than_the_cap_is_refused() {
     assert!(error.contains("arrays of 18446744073709551615 bytes"), "{error}");
 }
 
-#[test]
-fn random_bytes_are_never_a_panic() {
-    // A xorshift generator: whatever it makes, reading ends with a frame or an error.
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
-    let mut random = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
-    let good = bytes_of(&frame(Packet::pack(&(3u8, Array::from(vec![1u16; 40]))).unwrap()));
-    for _ in 0..20_000 {
-        let mut bytes = good.clone();
-        for _ in 0..1 + random() % 4 {
-            let at = random() as usize % bytes.len();
-            bytes[at] = random() as u8;
+/// The system's allocator, which notes the largest piece of memory that each thread asks for.
+struct Noting;
+
+thread_local! {
+    static LARGEST: Cell<usize> = const { Cell::new(0) };
+}
+
+fn note(bytes: usize) {
+    // A thread that ends asks for memory when its own is gone already.
+    let _ = LARGEST.try_with(|largest| largest.set(largest.get().max(bytes)));
+}
+
+// SAFETY: all of it is the system's allocator, which keeps the rules; a cell without a destructor needs no memory.
+unsafe impl GlobalAlloc for Noting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        note(layout.size());
+        // SAFETY: the caller keeps the rules.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        note(layout.size());
+        // SAFETY: the caller keeps the rules.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
+        note(bytes);
+        // SAFETY: the caller keeps the rules.
+        unsafe { System.realloc(memory, layout, bytes) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps the rules.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Noting = Noting;
+
+/// Reads a frame; also the largest piece of memory that this took.
+fn read_noting(bytes: &[u8]) -> (Result<Frame, WireError>, usize) {
+    let mut from = Cursor::new(bytes);
+    LARGEST.set(0);
+    let frame = read(&mut from);
+    (frame, LARGEST.get())
+}
+
+/// What the bytes of a frame say of its length: where the payload and the places of its arrays are one piece.
+fn promised(bytes: &[u8]) -> usize {
+    let payload = u32::from_le_bytes(bytes[4..8].try_into().unwrap());
+    let arrays = u16::from_le_bytes(bytes[10..12].try_into().unwrap());
+    payload as usize + usize::from(arrays) * PLACE_BYTES
+}
+
+/// What an array takes behind the header.
+const PLACE_BYTES: usize = 16;
+/// The most that is asked for at once: a payload and the places of its arrays; arrays have mappings of their own.
+const MOST_BYTES: usize = MOST_PAYLOAD_BYTES + MOST_ARRAYS * PLACE_BYTES;
+/// What reading asks for at once for anything but the payload: an array that has no mapping of its own.
+const FEW_BYTES: usize = 256 << 10;
+
+fn packet() -> impl Strategy<Value = Packet> {
+    let lengths = || prop_oneof![4 => 0..50usize, 1 => 4_000..300_000usize];
+    let bytes = || (lengths(), any::<u8>()).prop_map(|(length, byte)| vec![byte; length]);
+    let arrays = collection::vec(bytes().prop_map(Array::from), 0..4);
+    (bytes(), arrays).prop_map(|message| Packet::pack(&message).unwrap())
+}
+
+/// A header that may lie in every way that gets it past the first look, and something behind it.
+fn lie() -> impl Strategy<Value = Vec<u8>> {
+    let cap = MOST_PAYLOAD_BYTES as u32;
+    let length = prop_oneof![0..200u32, 0..200_000u32, cap - 100..=cap + 100, any::<u32>()];
+    let arrays = prop_oneof![3 => 0..5u16, 1 => any::<u16>()];
+    let most = MOST_ARRAY_BYTES;
+    let array = prop_oneof![0..100u64, 0..1_000_000u64, most - 100..=most + 100, u64::MAX - 100..=u64::MAX];
+    let segment = prop_oneof![4 => Just(0u64), 1 => any::<u64>()];
+    let rest = collection::vec(any::<u8>(), 0..300);
+    (length, 0..20u8, arrays, collection::vec((array, segment), 0..5), rest).prop_map(
+        |(length, kind, arrays, places, rest)| {
+            let mut bytes = bytes_of(&frame(Packet::default()));
+            bytes[4..8].copy_from_slice(&length.to_le_bytes());
+            bytes[8] = kind;
+            bytes[10..12].copy_from_slice(&arrays.to_le_bytes());
+            for (length, segment) in places {
+                bytes.extend_from_slice(&length.to_le_bytes());
+                bytes.extend_from_slice(&segment.to_le_bytes());
+            }
+            bytes.extend_from_slice(&rest);
+            bytes
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1_000) })]
+
+    #[test]
+    fn whatever_is_written_is_read_and_no_part_of_it_is(packet in packet(), cut in any::<Index>()) {
+        let frame = frame(packet);
+        let bytes = bytes_of(&frame);
+        let (back, largest) = read_noting(&bytes);
+        prop_assert_eq!(back.unwrap(), frame);
+        prop_assert!(largest <= FEW_BYTES.max(promised(&bytes)), "{} bytes for {}", largest, bytes.len());
+        let cut = cut.index(bytes.len());
+        let error = read_noting(&bytes[..cut]).0.unwrap_err();
+        prop_assert_eq!(matches!(error, WireError::Closed), cut == 0, "{} of {}: {}", cut, bytes.len(), error);
+    }
+
+    #[test]
+    fn changed_bytes_are_never_a_panic(
+        packet in packet(), changes in collection::vec(any::<(Index, u8)>(), 1..5), cut in any::<Index>(),
+    ) {
+        let mut bytes = bytes_of(&frame(packet));
+        for (at, byte) in changes {
+            *at.get_mut(&mut bytes) = byte;
         }
-        bytes.truncate(1 + random() as usize % bytes.len());
-        let _ = read(&mut Cursor::new(bytes));
+        bytes.truncate(1 + cut.index(bytes.len()));
+        let (_, largest) = read_noting(&bytes);
+        prop_assert!(largest <= MOST_BYTES, "{} bytes", largest);
+    }
+
+    #[test]
+    fn a_frame_that_lies_takes_no_more_memory_than_a_frame_may(bytes in lie()) {
+        let (_, largest) = read_noting(&bytes);
+        prop_assert!(largest <= FEW_BYTES.max(promised(&bytes)).min(MOST_BYTES), "{} bytes", largest);
     }
 }

@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::mem;
 use std::sync::Arc;
 
+use super::source::Source;
 use super::{Frame, Kind, WireError};
 use crate::array::Store;
 use crate::message::{MOST_ARRAY_BYTES, MOST_PAYLOAD_BYTES, Packet};
@@ -164,7 +165,11 @@ impl Decoder {
                 }
                 let (store, filled) = match &mut partial.arriving {
                     Some(arriving) => arriving,
-                    none => none.insert((Store::zeroed(length as usize).map_err(broken)?, 0)),
+                    none => none.insert((
+                        Store::zeroed(length as usize)
+                            .map_err(|error| WireError::Broken(io::Error::other(error)))?,
+                        0,
+                    )),
                 };
                 source.fill(store.bytes_mut(), filled)?;
                 Arc::new(partial.arriving.take().expect("it is arriving").0)
@@ -206,85 +211,114 @@ fn parse(header: &[u8; HEADER_BYTES]) -> Result<Head, WireError> {
     Ok(Head { kind, id: u32_at(12), stamps, arrays, payload })
 }
 
-/// What is buffered, then what the connection gives.
-struct Source<'a, R> {
-    buffer: &'a mut [u8],
-    start: &'a mut usize,
-    end: &'a mut usize,
-    from: &'a mut R,
-}
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::{Index, select};
 
-/// Up to here memory is taken without asking whether there is any.
-const KNOWN_GOOD_BYTES: usize = 64 << 10;
+    use super::*;
 
-impl<R: Read> Source<'_, R> {
-    /// Fills `to` from `filled` on. Small reads go through the buffer.
-    fn fill(&mut self, to: &mut [u8], filled: &mut usize) -> Result<(), WireError> {
-        while *filled < to.len() {
-            let rest = &mut to[*filled..];
-            *filled += if rest.len() < self.buffer.len() || !self.buffered().is_empty() {
-                self.refill()?;
-                let taken = self.buffered().len().min(rest.len());
-                rest[..taken].copy_from_slice(&self.buffered()[..taken]);
-                *self.start += taken;
-                taken
-            } else {
-                receive(self.from, rest)?
-            };
-        }
-        Ok(())
+    /// A connection that gives pieces of these lengths, and has nothing to give before each of them.
+    struct Pieces<'a> {
+        bytes: &'a [u8],
+        lengths: std::iter::Cycle<std::slice::Iter<'a, usize>>,
+        left: usize,
     }
 
-    /// Appends until `to` has `length` bytes, without zeroing them first.
-    fn append(&mut self, to: &mut Vec<u8>, length: usize) -> Result<(), WireError> {
-        if to.capacity() < length {
-            if length <= KNOWN_GOOD_BYTES {
-                to.reserve_exact(length);
-            } else {
-                to.try_reserve_exact(length).map_err(|error| WireError::Broken(io::Error::other(error)))?;
+    impl Read for Pieces<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            if self.left == 0 && !self.bytes.is_empty() {
+                self.left = *self.lengths.next().expect("there are some");
+                return Err(ErrorKind::WouldBlock.into());
             }
+            let read = self.bytes.by_ref().take(self.left as u64).read(buffer)?;
+            self.left -= read;
+            Ok(read)
         }
-        while to.len() < length {
-            let missing = length - to.len();
-            if missing < self.buffer.len() || !self.buffered().is_empty() {
-                self.refill()?;
-                let taken = self.buffered().len().min(missing);
-                to.extend_from_slice(&self.buffered()[..taken]);
-                *self.start += taken;
-            } else {
-                // What came before an error stays appended.
-                let read =
-                    self.from.by_ref().take(missing as u64).read_to_end(to).map_err(WireError::Broken)?;
-                if read < missing {
-                    return Err(WireError::Broken(ErrorKind::UnexpectedEof.into()));
+    }
+
+    /// Some bytes, few or more than the buffer holds.
+    fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        let lengths = prop_oneof![4 => 0..100usize, 1 => 0..3 * BUFFER_BYTES];
+        (lengths, any::<u8>()).prop_map(|(length, first)| (first..=u8::MAX).cycle().take(length).collect())
+    }
+
+    fn frame() -> impl Strategy<Value = Frame> {
+        let parts = (select(&Kind::ALL[..]), any::<(u32, u64, u64)>(), bytes(), vec(bytes(), 0..4));
+        parts.prop_map(|(kind, (id, started, stopped), bytes, arrays)| {
+            let arrays = arrays.into_iter().map(|bytes| Arc::new(Store::Owned(Box::new(bytes)))).collect();
+            Frame { kind, id, stamps: Stamps { started, stopped }, packet: Packet { bytes, arrays } }
+        })
+    }
+
+    /// The frames as bytes, where each ends, and the arrays that lie in segments: every other one.
+    fn encoded(frames: &[Frame]) -> (Vec<u8>, Vec<usize>, Vec<Arc<Store>>) {
+        let (mut bytes, mut ends, mut lent) = (Vec::new(), vec![0], Vec::new());
+        for frame in frames {
+            let (mut behind, mut lends) = (Vec::new(), false);
+            let place = |array: &Arc<Store>| {
+                lends = !lends;
+                if lends {
+                    lent.push(Arc::clone(array));
+                    return lent.len() as u64;
                 }
+                behind.extend_from_slice(array.bytes());
+                0
+            };
+            encode(frame, place, &mut bytes);
+            bytes.append(&mut behind);
+            ends.push(bytes.len());
+        }
+        (bytes, ends, lent)
+    }
+
+    /// All frames that come in such pieces, and how it ended.
+    fn decoded(bytes: &[u8], pieces: &[usize], lent: &[Arc<Store>]) -> (Vec<Frame>, WireError) {
+        let (mut decoder, mut frames) = (Decoder::default(), Vec::new());
+        let mut from = Pieces { bytes, lengths: pieces.iter().cycle(), left: 0 };
+        let borrow = |id: u64, length: u64| {
+            let array = lent.get(id as usize - 1).filter(|array| array.bytes().len() as u64 == length);
+            array.cloned().ok_or_else(|| WireError::Malformed("there is no such segment".into()))
+        };
+        loop {
+            match decoder.next(&mut from, borrow) {
+                Ok(frame) => frames.extend(frame),
+                Err(error) => return (frames, error),
             }
         }
-        Ok(())
     }
 
-    fn buffered(&self) -> &[u8] {
-        &self.buffer[*self.start..*self.end]
+    fn pieces() -> impl Strategy<Value = Vec<usize>> {
+        vec(prop_oneof![1..40usize, 1..3 * BUFFER_BYTES], 1..20)
     }
 
-    /// Reads into the buffer if it is empty.
-    fn refill(&mut self) -> Result<(), WireError> {
-        if self.buffered().is_empty() {
-            (*self.start, *self.end) = (0, 0);
-            *self.end = receive(self.from, self.buffer)?;
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
+
+        #[test]
+        fn frames_in_pieces_are_the_same_frames_up_to_where_they_are_cut(
+            frames in vec(frame(), 0..6), pieces in pieces(), cut in any::<Index>(),
+        ) {
+            let (bytes, ends, lent) = encoded(&frames);
+            for cut in [bytes.len(), cut.index(bytes.len() + 1)] {
+                let (back, end) = decoded(&bytes[..cut], &pieces, &lent);
+                let whole = ends.partition_point(|end| *end <= cut) - 1;
+                prop_assert_eq!(&back[..], &frames[..whole]);
+                prop_assert_eq!(matches!(end, WireError::Closed), ends.contains(&cut), "{}", end);
+            }
         }
-        Ok(())
-    }
-}
 
-/// Reads something; an end is an error.
-fn receive(from: &mut impl Read, to: &mut [u8]) -> Result<usize, WireError> {
-    loop {
-        match from.read(to) {
-            Ok(0) => return Err(WireError::Broken(ErrorKind::UnexpectedEof.into())),
-            Ok(read) => return Ok(read),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(WireError::Broken(error)),
+        #[test]
+        fn changed_bytes_are_never_a_panic(
+            frames in vec(frame(), 1..4), pieces in pieces(), changes in vec(any::<(Index, u8)>(), 1..8),
+        ) {
+            let (mut bytes, _, lent) = encoded(&frames);
+            for (at, byte) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            prop_assert!(decoded(&bytes, &pieces, &lent).0.len() * HEADER_BYTES <= bytes.len());
         }
     }
 }

@@ -30,6 +30,9 @@ pub(crate) struct Link {
     theirs: Theirs,
 }
 
+/// Most frames about shared memory in a row.
+const MOST_NOTES: usize = 1 << 18;
+
 /// What we have lent.
 #[derive(Default)]
 struct Ours {
@@ -166,7 +169,9 @@ impl Link {
     /// The next frame that is not about shared memory, or `None` where the connection would have to be waited
     /// for.
     pub(crate) fn next(&mut self) -> Result<Option<Frame>, WireError> {
-        loop {
+        // A message has 65,535 arrays at most: more than that with no message is a flood, behind which no deadline
+        // would be seen.
+        for _ in 0..MOST_NOTES {
             let Link { socket, decoder, theirs, .. } = self;
             let Some(frame) = decoder.next(socket, |id, length| theirs.borrow(id, length))? else {
                 return Ok(None);
@@ -195,6 +200,7 @@ impl Link {
                 _ => return Ok(Some(frame)),
             }
         }
+        Err(WireError::Malformed(format!("{MOST_NOTES} notes about arrays and no message")))
     }
 }
 

@@ -13,6 +13,7 @@
 mod code;
 mod link;
 mod socket;
+mod source;
 
 use std::fmt;
 use std::io;

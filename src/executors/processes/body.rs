@@ -29,6 +29,8 @@ pub(super) struct Body {
     /// Readable when the process has ended; `None` where the system has no such thing.
     descriptor: Option<OwnedFd>,
     ended: bool,
+    /// Whether we have killed it.
+    killed: bool,
 }
 
 impl Body {
@@ -39,7 +41,7 @@ impl Body {
         environment: &[(String, String)],
         bare: bool,
     ) -> Result<Body> {
-        let mut body = Body { pid: None, descriptor: None, ended: false };
+        let mut body = Body { pid: None, descriptor: None, ended: false, killed: false };
         match method {
             Method::Fork => forkserver::request(socket)?,
             Method::Spawn => {
@@ -75,7 +77,13 @@ impl Body {
         if let (Some(pid), false) = (self.pid, self.ended) {
             // It may have ended a moment ago; nobody else can have its number before we have waited for it.
             let _ = kill_process(pid, Signal::KILL);
+            self.killed = true;
         }
+    }
+
+    /// Whether it was us who killed it.
+    pub(super) fn is_killed(&self) -> bool {
+        self.killed
     }
 
     /// Whether it has ended, and how. Afterwards its number may be another's.

@@ -105,13 +105,13 @@ impl Flight {
 
     /// Whether the first takes so much longer than those before it that nobody should wait behind it.
     fn is_stuck(&self) -> bool {
-        !self.is_empty() && now() >= self.began + self.pace.patience_ns()
+        !self.is_empty() && now() >= self.began.saturating_add(self.pace.patience_ns())
     }
 
     /// When somebody will have waited behind the first for too long, ns.
     pub(super) fn stuck_at(&self) -> Option<u64> {
         (self.ledger.is_some() && !self.taken_back && self.sent.len() > 1)
-            .then(|| self.began + self.pace.patience_ns())
+            .then(|| self.began.saturating_add(self.pace.patience_ns()))
     }
 
     /// Takes back what has not been begun, if the first is stuck.

@@ -1,6 +1,7 @@
 //! One worker process as its pool sees it: started, greeted, fed, heard, and buried.
 
 use std::io::ErrorKind;
+use std::mem;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -39,6 +40,8 @@ pub(super) struct Member {
     flight: Flight,
     /// When what we wait for began, ns; for tasks the flight knows.
     since: u64,
+    /// Whether it was asked what it has used, and has not answered.
+    measuring: bool,
     /// Whether it can be sent anything: if not, it has ended or will, and only its last answers are to be read.
     deaf: bool,
 }
@@ -83,6 +86,7 @@ impl Member {
             opened: None,
             flight: Flight::new(ledger),
             since: now(),
+            measuring: false,
             deaf: false,
         };
         member.flush();
@@ -120,7 +124,7 @@ impl Member {
 
     /// Asks what the worker has used so far.
     pub(super) fn measure(&mut self) {
-        self.since = now();
+        self.measuring = true;
         self.link.queue(&Frame::new(Kind::Measure, Packet::default()));
         self.flush();
     }
@@ -224,22 +228,23 @@ impl Member {
                 self.greeted = true;
                 self.since = now();
             }
-            Kind::Ready if self.opening.is_some() => {
+            Kind::Ready if self.greeted && self.opening.is_some() => {
                 self.opened = self.opening.take();
                 return Ok(Some(Event::Opened));
             }
             Kind::Failed if self.opening.is_some() => {
                 return Ok(Some(Event::Refused(packet.unpack().map_err(malformed)?)));
             }
-            Kind::Used => return Ok(Some(Event::Used(packet.unpack().map_err(malformed)?))),
+            Kind::Used if mem::take(&mut self.measuring) => {
+                return Ok(Some(Event::Used(packet.unpack().map_err(malformed)?)));
+            }
             Kind::Done | Kind::Failed => {
-                let done = kind == Kind::Done;
-                let Some(task) = self.flight.answered(id, done.then_some(stamps)) else {
-                    return mad(format!("it answered turn {id}, which was not due"));
+                let answer = match kind {
+                    Kind::Done => Ok(Answer { stamps, output: packet }),
+                    _ => Err(packet.unpack().map_err(malformed)?),
                 };
-                let answer = match done {
-                    true => Ok(Answer { stamps, output: packet }),
-                    false => Err(packet.unpack().map_err(malformed)?),
+                let Some(task) = self.flight.answered(id, answer.is_ok().then_some(stamps)) else {
+                    return mad(format!("it answered turn {id}, which was not due"));
                 };
                 return Ok(Some(Event::Answer(task, answer)));
             }
@@ -292,7 +297,7 @@ impl Member {
             // The end of file comes with the end of the process, or somebody closed what is not his.
             Gone::Ended => {
                 let end = self.body.wait(Duration::from_millis(500));
-                murdered = end.is_kill();
+                murdered = end.is_kill() && !self.body.is_killed();
                 end.to_string()
             }
             Gone::Mad(_) | Gone::Late(..) | Gone::TimedOut(_) => {

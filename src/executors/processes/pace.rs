@@ -33,7 +33,7 @@ impl Pace {
 
     /// From when on a task takes so long that nobody should wait behind it.
     pub(super) fn patience_ns(&self) -> u64 {
-        (PATIENCE.as_nanos() as u64).max(4 * self.mean_ns.unwrap_or(0))
+        (PATIENCE.as_nanos() as u64).max(self.mean_ns.unwrap_or(0).saturating_mul(4))
     }
 
     /// How many tasks a worker may have, the one it runs included, when `share` more are its share.
