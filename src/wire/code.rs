@@ -165,11 +165,7 @@ impl Decoder {
                 }
                 let (store, filled) = match &mut partial.arriving {
                     Some(arriving) => arriving,
-                    none => none.insert((
-                        Store::zeroed(length as usize)
-                            .map_err(|error| WireError::Broken(io::Error::other(error)))?,
-                        0,
-                    )),
+                    none => none.insert((Store::zeroed(length as usize).map_err(broken)?, 0)),
                 };
                 source.fill(store.bytes_mut(), filled)?;
                 Arc::new(partial.arriving.take().expect("it is arriving").0)
