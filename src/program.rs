@@ -184,9 +184,9 @@ mod tests {
     /// This test program's main is libtest's: started again it would run these tests, in a circle.
     #[test]
     fn a_program_whose_main_is_not_ours_is_refused_with_advice() {
-        let pool = Kind::find("processes").unwrap().start(&Means::workers(1)).err().unwrap();
+        let start = |name: &str| Kind::find(name).unwrap().start(&Means::workers(1)).err().unwrap();
         let fixture = Folder::new().err().unwrap();
-        for error in [pool, fixture] {
+        for error in [start("processes"), start("forkserver"), fixture] {
             let error = format!("{error:#}");
             assert!(error.contains("has to call parbench::bench::main"), "{error}");
         }

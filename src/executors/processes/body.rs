@@ -88,6 +88,7 @@ impl Body {
 
     /// Whether it has ended, and how. Afterwards its number may be another's.
     pub(super) fn try_wait(&mut self) -> Option<End> {
+        // One that was waited for is gone, and so is one that nobody has named.
         let Some(pid) = self.pid.filter(|_| !self.ended) else { return Some(End::Unknown) };
         let end = match waitpid(Some(pid), WaitOptions::NOHANG) {
             Ok(None) => return None,

@@ -5,10 +5,11 @@ use std::mem;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use super::END;
 use super::body::{Body, End, Method};
 use super::event::{Answer, Event, Gone, Wreck};
 use super::flight::Flight;
@@ -25,8 +26,6 @@ use crate::worker::Setup;
 const HELLO: Duration = Duration::from_secs(10);
 /// How long a worker may take to make its state.
 const OPEN: Duration = Duration::from_secs(60);
-/// How long a worker may take to end after its socket is closed, before it is killed.
-const END: Duration = Duration::from_secs(2);
 /// What a task's deadline is about.
 const ANSWER: &str = "answer";
 /// A worker process.
@@ -298,7 +297,7 @@ impl Member {
             Gone::Ended => {
                 let end = self.body.wait(Duration::from_millis(500));
                 murdered = end.is_kill() && !self.body.is_killed();
-                end.to_string()
+                if self.body.is_killed() { "it closed its socket; killed".into() } else { end.to_string() }
             }
             Gone::Mad(_) | Gone::Late(..) | Gone::TimedOut(_) => {
                 self.body.kill();
@@ -319,6 +318,11 @@ impl Member {
             // Nobody wants its answers.
             self.body.kill();
         }
+    }
+
+    /// Waits for its end, and kills it after that.
+    pub(super) fn end_by(&mut self, deadline: Instant) {
+        let _: End = self.body.wait(deadline.saturating_duration_since(Instant::now()));
     }
 
     /// Waits until the fork server has said which process it is: without that it could not be waited for.

@@ -21,7 +21,7 @@ mod pace;
 mod queue;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -62,6 +62,8 @@ const MOST_STILLBORN: u32 = 10;
 /// How many tasks a worker runs before it is replaced, if nothing else is said: its turns have numbers of 32 bits.
 const MOST_TURNS: u32 = u32::MAX - 1;
 
+/// How long a worker may take to end after its socket is closed, before it is killed.
+const END: Duration = Duration::from_secs(2);
 /// How long a worker may take to say what it has used.
 const USED: Duration = Duration::from_secs(10);
 
@@ -227,8 +229,12 @@ impl Executor for Processes {
 
 impl Drop for Processes {
     fn drop(&mut self) {
-        // All are told before the first is waited for.
-        self.places.iter_mut().flat_map(|seat| &mut seat.member).for_each(Member::hang_up);
+        // All are told before the first is waited for, and all have the same time.
+        let mut members: Vec<_> = self.places.drain(..).filter_map(|seat| seat.member).collect();
+        members.iter_mut().for_each(Member::hang_up);
+        members.append(&mut self.leaving);
+        let deadline = Instant::now() + END;
+        members.iter_mut().for_each(|member| member.end_by(deadline));
     }
 }
 
