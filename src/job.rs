@@ -156,6 +156,17 @@ pub(crate) struct Batch<W: Workload> {
     inputs: Arc<Inputs<W::Input>>,
     seats: Vec<Mutex<Seat<W>>>,
     outputs: Vec<Mutex<Option<W::Output>>>,
+    /// Dropped after all of them.
+    _trim: Trim,
+}
+
+/// Gives up the shared memory that a variant's arrays have left: it is of no use to the next.
+struct Trim;
+
+impl Drop for Trim {
+    fn drop(&mut self) {
+        segment::trim();
+    }
 }
 
 impl<W: Workload> Batch<W> {
@@ -165,7 +176,7 @@ impl<W: Workload> Batch<W> {
             Scaling::Weak => workers,
         };
         let outputs = (0..tasks).map(|_| Mutex::new(None)).collect();
-        Batch { inputs, seats: (0..workers).map(|_| Mutex::default()).collect(), outputs }
+        Batch { inputs, seats: (0..workers).map(|_| Mutex::default()).collect(), outputs, _trim: Trim }
     }
 
     fn input(&self, task: usize) -> &W::Input {
@@ -235,14 +246,6 @@ impl<W: Workload> Job for Batch<W> {
             let inputs = &self.inputs.tasks[..outputs.len()];
             W::check(inputs, outputs).with_context(|| format!("{}: a wrong answer", W::NAME))
         })
-    }
-}
-
-impl<W: Workload> Drop for Batch<W> {
-    fn drop(&mut self) {
-        self.clear();
-        // Memory that this variant's arrays have left is of no use to the next.
-        segment::trim();
     }
 }
 
