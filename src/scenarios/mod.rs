@@ -6,6 +6,7 @@ mod array_local;
 mod array_transfer;
 mod array_transfer_shared;
 mod cpu_loop;
+mod dict_loop;
 mod empty_task;
 mod matrix_inverse;
 mod mixed_tasks;
@@ -23,8 +24,11 @@ pub static NETWORK: &[Scenario] = &[Scenario::of::<url_download::UrlDownload>()]
 pub static FILES: &[Scenario] = &[Scenario::of::<text_write::TextWrite>()];
 
 /// Computing with next to no data.
-pub static COMPUTE: &[Scenario] =
-    &[Scenario::of::<cpu_loop::CpuLoop>(), Scenario::of::<prime_sum::PrimeSum>()];
+pub static COMPUTE: &[Scenario] = &[
+    Scenario::of::<cpu_loop::CpuLoop>(),
+    Scenario::of::<dict_loop::DictLoop>(),
+    Scenario::of::<prime_sum::PrimeSum>(),
+];
 
 /// Kernels on matrices, on one thread and on many by themselves.
 pub static MATRIX: &[Scenario] =
