@@ -11,6 +11,7 @@ mod empty_task;
 mod matrix_inverse;
 mod mixed_tasks;
 mod prime_sum;
+mod random_product;
 mod text_write;
 mod url_download;
 mod worker_start;
@@ -28,6 +29,7 @@ pub static COMPUTE: &[Scenario] = &[
     Scenario::of::<cpu_loop::CpuLoop>(),
     Scenario::of::<dict_loop::DictLoop>(),
     Scenario::of::<prime_sum::PrimeSum>(),
+    Scenario::of::<random_product::RandomProduct>(),
 ];
 
 /// Kernels on matrices, on one thread and on many by themselves.
