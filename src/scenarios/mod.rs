@@ -8,6 +8,7 @@ mod array_transfer_shared;
 mod cpu_loop;
 mod dict_loop;
 mod empty_task;
+mod matrix_dot;
 mod matrix_inverse;
 mod mixed_tasks;
 mod prime_sum;
@@ -33,8 +34,12 @@ pub static COMPUTE: &[Scenario] = &[
 ];
 
 /// Kernels on matrices, on one thread and on many by themselves.
-pub static MATRIX: &[Scenario] =
-    &[Scenario::of::<matrix_inverse::MatrixInverse>(), Scenario::of::<matrix_inverse::MatrixInverseInner>()];
+pub static MATRIX: &[Scenario] = &[
+    Scenario::of::<matrix_dot::MatrixDot>(),
+    Scenario::of::<matrix_dot::MatrixDotInner>(),
+    Scenario::of::<matrix_inverse::MatrixInverse>(),
+    Scenario::of::<matrix_inverse::MatrixInverseInner>(),
+];
 
 /// Moving large data into a task and out of it.
 pub static TRANSFER: &[Scenario] = &[
