@@ -12,6 +12,7 @@ mod matrix_dot;
 mod matrix_inverse;
 mod mixed_tasks;
 mod prime_sum;
+mod random_forest;
 mod random_product;
 mod text_write;
 mod url_download;
@@ -31,6 +32,7 @@ pub static COMPUTE: &[Scenario] = &[
     Scenario::of::<dict_loop::DictLoop>(),
     Scenario::of::<prime_sum::PrimeSum>(),
     Scenario::of::<random_product::RandomProduct>(),
+    Scenario::of::<random_forest::RandomForest>(),
 ];
 
 /// Kernels on matrices, on one thread and on many by themselves.
