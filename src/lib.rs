@@ -44,6 +44,8 @@ mod worker;
 
 #[cfg(feature = "scenarios")]
 pub mod scenarios;
+#[cfg(feature = "scenarios")]
+mod table;
 
 pub use array::Array;
 pub use executors::{Executor, Failure, Outcome};

@@ -6,11 +6,15 @@ mod array_local;
 mod array_transfer;
 mod array_transfer_shared;
 mod cpu_loop;
+mod csv_load;
+mod data_pipeline;
 mod dict_loop;
 mod empty_task;
+mod image_augment;
 mod matrix_dot;
 mod matrix_inverse;
 mod mixed_tasks;
+mod page_save;
 mod prime_sum;
 mod random_forest;
 mod random_product;
@@ -21,10 +25,15 @@ mod worker_start;
 use crate::scenario::Scenario;
 
 /// Waiting on a network.
-pub static NETWORK: &[Scenario] = &[Scenario::of::<url_download::UrlDownload>()];
+pub static NETWORK: &[Scenario] =
+    &[Scenario::of::<url_download::UrlDownload>(), Scenario::of::<page_save::PageSave>()];
 
 /// Reading and writing files.
-pub static FILES: &[Scenario] = &[Scenario::of::<text_write::TextWrite>()];
+pub static FILES: &[Scenario] = &[
+    Scenario::of::<text_write::TextWrite>(),
+    Scenario::of::<csv_load::CsvLoad>(),
+    Scenario::of::<data_pipeline::DataPipeline>(),
+];
 
 /// Computing with next to no data.
 pub static COMPUTE: &[Scenario] = &[
@@ -33,6 +42,7 @@ pub static COMPUTE: &[Scenario] = &[
     Scenario::of::<prime_sum::PrimeSum>(),
     Scenario::of::<random_product::RandomProduct>(),
     Scenario::of::<random_forest::RandomForest>(),
+    Scenario::of::<image_augment::ImageAugment>(),
 ];
 
 /// Kernels on matrices, on one thread and on many by themselves.

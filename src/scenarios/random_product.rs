@@ -17,7 +17,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::index;
 use serde::{Deserialize, Serialize};
 
-use crate::workload::{Inputs, Size, Workload};
+use crate::workload::{Inputs, Scaling, Size, Workload};
 
 /// As many as the article's most workers.
 const TASKS: u64 = 8;
@@ -46,7 +46,7 @@ pub(super) struct Digest {
 impl Workload for RandomProduct {
     const NAME: &'static str = "random_product";
     const WORKERS: &'static [usize] = &[1, 2, 4, 8];
-    // TODO-SCALING: const SCALING: Scaling = Scaling::Weak;
+    const SCALING: Scaling = Scaling::Weak;
     type Input = Sample;
     type Output = Digest;
     type Worker = ();

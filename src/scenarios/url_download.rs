@@ -11,7 +11,7 @@ use std::time::Duration;
 use std::{env, error, fs};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use reqwest::blocking::Client;
+use reqwest::blocking::{Client, Response};
 use reqwest::{Url, redirect};
 use rustls::crypto::ring;
 use serde::{Deserialize, Serialize};
@@ -42,7 +42,7 @@ pub(super) struct Digest {
 }
 
 impl Digest {
-    fn of(body: &[u8]) -> Digest {
+    pub(super) fn of(body: &[u8]) -> Digest {
         // The standard library's hasher without a random key: the same in every process of a program.
         let mut hasher = DefaultHasher::new();
         hasher.write(body);
@@ -70,6 +70,25 @@ impl Default for Browser {
     }
 }
 
+impl Browser {
+    /// The text of a page.
+    pub(super) fn text(&self, url: &str) -> Result<String> {
+        self.get(url, Response::text)
+    }
+
+    /// A page, its body taken as `body` does.
+    fn get<B>(&self, url: &str, body: fn(Response) -> reqwest::Result<B>) -> Result<B> {
+        let get = || {
+            let response = self.0.get(url).send()?;
+            let status = response.status();
+            Ok((status, body(response)?))
+        };
+        let (status, body) = get().map_err(|error| explain(url, error))?;
+        ensure!(status.is_success(), "{} answered {status}", redact(url));
+        Ok(body)
+    }
+}
+
 impl Workload for UrlDownload {
     const NAME: &'static str = "url_download";
     const WORKERS: &'static [usize] = &[1, 2, 4, 8, 16];
@@ -84,15 +103,8 @@ impl Workload for UrlDownload {
         }
     }
 
-    fn run(Browser(client): &mut Browser, source: &Source) -> Result<Digest> {
-        let get = || {
-            let response = client.get(&source.url).send()?;
-            let status = response.status();
-            Ok((status, response.bytes()?))
-        };
-        let (status, body) = get().map_err(|error| explain(&source.url, error))?;
-        ensure!(status.is_success(), "{} answered {status}", redact(&source.url));
-        Ok(Digest::of(&body))
+    fn run(browser: &mut Browser, source: &Source) -> Result<Digest> {
+        Ok(Digest::of(&browser.get(&source.url, Response::bytes)?))
     }
 
     fn check(sources: &[Source], digests: &[Digest]) -> Result<()> {
