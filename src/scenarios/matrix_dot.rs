@@ -48,7 +48,7 @@ impl Workload for MatrixDot {
     type Worker = ();
 
     fn prepare(size: Size) -> Result<Inputs<Factors>> {
-        Ok(factors(size))
+        factors(size)
     }
 
     fn run(_: &mut (), factors: &Factors) -> Result<Array<f64>> {
@@ -68,7 +68,7 @@ impl Workload for MatrixDotInner {
     type Worker = ();
 
     fn prepare(size: Size) -> Result<Inputs<Factors>> {
-        Ok(factors(size))
+        factors(size)
     }
 
     fn run(_: &mut (), factors: &Factors) -> Result<Array<f64>> {
@@ -81,13 +81,14 @@ impl Workload for MatrixDotInner {
 }
 
 /// Numbers from 0 to 1, as `np.random.rand` gives them.
-fn factors(size: Size) -> Inputs<Factors> {
+fn factors(size: Size) -> Result<Inputs<Factors>> {
     let rows = size.pick(60, 512, 3_000);
     let mut random = Xoshiro256PlusPlus::seed_from_u64(0);
-    let mut matrix = || Array::from((0..rows * rows).map(|_| random.random()).collect::<Vec<f64>>());
-    let (a, b) = (matrix(), matrix());
+    // Every task needs both: they cross to a worker process once.
+    let mut matrix = || Array::share(&(0..rows * rows).map(|_| random.random()).collect::<Vec<f64>>());
+    let (a, b) = (matrix()?, matrix()?);
     let factors = |probe| Factors { probe, rows, a: a.clone(), b: b.clone() };
-    Inputs::new((0..TASKS).map(factors).collect())
+    Ok(Inputs::new((0..TASKS).map(factors).collect()))
 }
 
 fn dot(Factors { probe, rows, a, b }: &Factors, par: Par) -> Array<f64> {
@@ -147,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_wrong_swapped_or_missing_element_is_refused() {
-        let factors = factors(Size::Smoke).tasks;
+        let factors = factors(Size::Smoke).unwrap().tasks;
         let right: Vec<Array<f64>> = factors.iter().map(|factors| dot(factors, Par::Seq)).collect();
         check(&factors, &right).unwrap();
         for (at, element) in [(0, f64::NAN), (59, right[3][59] * (1.0 + 1e-9)), (30, 0.0)] {

@@ -62,7 +62,8 @@ impl Workload for RandomForest {
 
     fn prepare(size: Size) -> Result<Inputs<Order>> {
         let (fitted, held_out) = size.pick((1_000, 500), (10_000, 2_000), (10_000, 2_000));
-        let table = Array::from(table(fitted + held_out, 0)?);
+        // Every tree needs it: it crosses to a worker process once.
+        let table = Array::share(&table(fitted + held_out, 0)?)?;
         let order = |seed| Order { seed, fitted, table: table.clone() };
         Ok(Inputs::new((0..size.pick(8, 25, 500)).map(order).collect()))
     }
