@@ -30,7 +30,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Vec<f64>>> {
     while let Some(row) = reader.read_byte_record().with_context(failed)? {
         if columns[0].is_empty() {
             // About as many as there will be; growing would copy.
-            let rows = bytes as usize / row.as_slice().len() + 1;
+            let rows = bytes as usize / row.as_slice().len().max(1) + 1;
             columns.iter_mut().for_each(|column| column.reserve(rows));
         }
         if let Err(wrong) = fill(&mut columns, &row, &names) {
