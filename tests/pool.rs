@@ -216,6 +216,11 @@ fn dropped_during_work(way: &Way) -> Result<()> {
     let job: Arc<dyn Job> = Arc::new(Ungrateful);
     let result = catch_unwind(AssertUnwindSafe(|| pool.execute(&job).map(drop)));
     ensure!(result.is_err(), "it did not panic");
+    // What the batch has left behind is none of the next one's business.
+    let failed = failed(run(&mut *pool, vec![Duty::Nothing; 4])?);
+    ensure!(failed.is_empty(), "{failed:?}");
+    let result = catch_unwind(AssertUnwindSafe(|| pool.execute(&job).map(drop)));
+    ensure!(result.is_err(), "it did not panic");
     drop(pool);
     ensure!(children(process::id())?.is_empty(), "{:?}", children(process::id()));
     Ok(())

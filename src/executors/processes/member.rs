@@ -28,6 +28,7 @@ const HELLO: Duration = Duration::from_secs(10);
 const OPEN: Duration = Duration::from_secs(60);
 /// What a task's deadline is about.
 const ANSWER: &str = "answer";
+
 /// A worker process.
 pub(super) struct Member {
     body: Body,

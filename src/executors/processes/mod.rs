@@ -122,10 +122,15 @@ impl Processes {
         for index in 0..self.places.len() {
             let seat = &mut self.places[index];
             seat.stillborn = 0;
-            // One that was killed between two batches shows only now.
-            if seat.member.as_mut().is_some_and(Member::has_ended) {
+            // One that was killed between two batches shows only now. One that still has tasks had them from a batch
+            // that was left in the middle, by a panic: its answers would be taken for others.
+            if seat.member.as_mut().is_some_and(|member| member.has_ended() || !member.is_idle()) {
                 seat.member = None;
             }
+            if seat.loading.take().is_some() {
+                self.copiers = None;
+            }
+            let seat = &mut self.places[index];
             let life = self.means.life.unwrap_or(MOST_TURNS);
             if seat.member.as_ref().is_some_and(|member| member.turns() >= life) {
                 self.retire(index);
