@@ -205,10 +205,10 @@ impl Store {
 
     /// The same array in shared memory of this process, where it is worth it and there is some.
     pub(crate) fn to_shared(self: &Arc<Store>) -> Arc<Store> {
-        let bytes = self.bytes();
-        if bytes.len() < COPY_BYTES || self.segment().is_some() {
+        if !self.is_worth_sharing() {
             return Arc::clone(self);
         }
+        let bytes = self.bytes();
         let Ok(mut lease) = Lease::take(bytes.len()) else { return Arc::clone(self) };
         lease.bytes_mut()[..bytes.len()].copy_from_slice(bytes);
         Arc::new(Store::Shared(lease, bytes.len()))

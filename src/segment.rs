@@ -14,7 +14,7 @@ use memmap2::{Mmap, MmapMut};
 
 /// Most segments of one process, used and kept: each costs a descriptor and a mapping.
 const MOST_SEGMENTS: usize = 4_096;
-/// From here on a new segment is only made where there is memory for it: asking takes 50 µs.
+/// From here on a new segment is only made where there is memory for it: asking reads four files.
 const ASK_BYTES: usize = 16 << 20;
 /// Most bytes of unused segments that a process keeps, unless it says otherwise: 4 GiB.
 const KEEP_BYTES: u64 = 4 << 30;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::array::Array;
 use crate::workload::{Inputs, Size, Workload};
 
-pub(super) const COLUMNS: usize = 1_000;
+const COLUMNS: usize = 1_000;
 
 pub(super) struct ArrayTransfer;
 
@@ -20,7 +20,22 @@ pub(super) struct ArrayTransfer;
 pub(super) struct Matrix {
     rows: usize,
     /// Row by row.
-    numbers: Array<f64>,
+    pub(super) numbers: Array<f64>,
+}
+
+impl Matrix {
+    /// As many rows and columns as the numbers make.
+    pub(super) fn shape(&self) -> (usize, usize) {
+        (self.rows, COLUMNS)
+    }
+}
+
+/// The same matrix for every task, of numbers that `make` makes of how many there are.
+pub(super) fn matrices(size: Size, make: impl FnOnce(usize) -> Result<Array<f64>>) -> Result<Inputs<Matrix>> {
+    let rows = size.pick(100, 10_000, 10_000);
+    let numbers = make(rows * COLUMNS)?;
+    let matrix = || Matrix { rows, numbers: numbers.clone() };
+    Ok(Inputs::new((0..size.pick(4, 4, 16)).map(|_| matrix()).collect()))
 }
 
 impl Workload for ArrayTransfer {
@@ -31,30 +46,27 @@ impl Workload for ArrayTransfer {
     type Worker = ();
 
     fn prepare(size: Size) -> Result<Inputs<Matrix>> {
-        let rows = size.pick(100, 10_000, 10_000);
-        let numbers: Array<f64> = (0..rows * COLUMNS).map(|i| i as f64).collect::<Vec<_>>().into();
-        let matrix = || Matrix { rows, numbers: numbers.clone() };
-        Ok(Inputs::new((0..size.pick(4, 4, 16)).map(|_| matrix()).collect()))
+        matrices(size, |length| Ok((0..length).map(|i| i as f64).collect::<Vec<_>>().into()))
     }
 
-    fn run(_: &mut (), Matrix { rows, numbers }: &Matrix) -> Result<Array<f64>> {
-        let x = ArrayView2::from_shape((*rows, COLUMNS), numbers).context("not a matrix")?;
+    fn run(_: &mut (), x: &Matrix) -> Result<Array<f64>> {
+        let x = ArrayView2::from_shape(x.shape(), &x.numbers).context("not a matrix")?;
         let (doubled, offset) = (&x * 2.0).into_raw_vec_and_offset();
         ensure!(offset.unwrap_or(0) == 0, "a new array does not begin at its beginning");
         Ok(doubled.into())
     }
 
     fn check(inputs: &[Matrix], outputs: &[Array<f64>]) -> Result<()> {
-        for (task, (x, doubled)) in inputs.iter().zip(outputs).enumerate() {
-            check_doubled(&x.numbers, doubled).with_context(|| format!("task {task}"))?;
-        }
-        Ok(())
+        check_doubled(inputs, outputs)
     }
 }
 
-pub(super) fn check_doubled(x: &[f64], doubled: &[f64]) -> Result<()> {
-    ensure!(x.len() == doubled.len(), "{} numbers came back, not {}", doubled.len(), x.len());
-    let wrong = x.iter().zip(doubled).position(|(x, doubled)| *doubled != x * 2.0);
-    ensure!(wrong.is_none(), "number {} is not doubled", wrong.unwrap_or_default());
+pub(super) fn check_doubled(inputs: &[Matrix], outputs: &[Array<f64>]) -> Result<()> {
+    ensure!(inputs.len() == outputs.len(), "{} arrays came back, not {}", outputs.len(), inputs.len());
+    for (task, (Matrix { numbers: x, .. }, doubled)) in inputs.iter().zip(outputs).enumerate() {
+        ensure!(x.len() == doubled.len(), "task {task} returned {} numbers, not {}", doubled.len(), x.len());
+        let wrong = x.iter().zip(&doubled[..]).position(|(x, doubled)| *doubled != x * 2.0);
+        ensure!(wrong.is_none(), "task {task}: number {} is not doubled", wrong.unwrap_or_default());
+    }
     Ok(())
 }
