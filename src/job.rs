@@ -154,6 +154,8 @@ impl<W: Workload> Server for Seat<W> {
 /// The tasks of one workload for one variant: shared inputs, a seat for each worker here, and the answers.
 pub(crate) struct Batch<W: Workload> {
     inputs: Arc<Inputs<W::Input>>,
+    /// The tasks where they are not the inputs.
+    split: Option<Vec<W::Input>>,
     seats: Vec<Mutex<Seat<W>>>,
     outputs: Vec<Mutex<Option<W::Output>>>,
     /// Dropped after all of them.
@@ -171,16 +173,23 @@ impl Drop for Trim {
 
 impl<W: Workload> Batch<W> {
     pub(crate) fn new(inputs: Arc<Inputs<W::Input>>, workers: usize) -> Self {
+        let split = W::SPLIT.map(|split| split(&inputs.tasks, workers));
         let tasks = match W::SCALING {
-            Scaling::Strong => inputs.tasks.len(),
+            Scaling::Strong => split.as_ref().unwrap_or(&inputs.tasks).len(),
             Scaling::Weak => workers,
         };
         let outputs = (0..tasks).map(|_| Mutex::new(None)).collect();
-        Batch { inputs, seats: (0..workers).map(|_| Mutex::default()).collect(), outputs, _trim: Trim }
+        let seats = (0..workers).map(|_| Mutex::default()).collect();
+        Batch { inputs, split, seats, outputs, _trim: Trim }
+    }
+
+    fn inputs(&self) -> &[W::Input] {
+        self.split.as_ref().unwrap_or(&self.inputs.tasks)
     }
 
     fn input(&self, task: usize) -> &W::Input {
-        &self.inputs.tasks[task % self.inputs.tasks.len()]
+        let inputs = self.inputs();
+        &inputs[task % inputs.len()]
     }
 
     fn output(&self, task: usize) -> MutexGuard<'_, Option<W::Output>> {
@@ -242,9 +251,9 @@ impl<W: Workload> Job for Batch<W> {
         let (answers, tasks) = (outputs.len(), self.tasks());
         ensure!(answers == tasks, "{}: only {answers} of {tasks} tasks have an answer", W::NAME);
         // With weak scaling there may be more or fewer tasks than inputs.
-        outputs.chunks(self.inputs.tasks.len()).try_for_each(|outputs| {
-            let inputs = &self.inputs.tasks[..outputs.len()];
-            W::check(inputs, outputs).with_context(|| format!("{}: a wrong answer", W::NAME))
+        outputs.chunks(self.inputs().len()).try_for_each(|outputs| {
+            W::check(&self.inputs()[..outputs.len()], outputs)
+                .with_context(|| format!("{}: a wrong answer", W::NAME))
         })
     }
 }

@@ -54,4 +54,4 @@ pub use message::{Message, Packet};
 pub use scenario::Scenario;
 pub use span::TaskSpan;
 pub use usage::Usage;
-pub use workload::{Inputs, Scaling, Size, Workload};
+pub use workload::{Inputs, Scaling, Size, Split, Workload};

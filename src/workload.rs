@@ -47,6 +47,9 @@ pub trait Workload: 'static {
     const NESTED: bool = false;
     /// How the number of tasks goes with that of workers.
     const SCALING: Scaling = Scaling::Strong;
+    /// How the inputs become other tasks for so many workers, such as one run of them for each worker, where an
+    /// article cuts its work so; `None`: every input is a task, whatever the number of workers.
+    const SPLIT: Option<Split<Self::Input>> = None;
     /// Executors are started and ended inside the clock, for each batch: starting is the subject.
     const COLD: bool = false;
 
@@ -75,6 +78,9 @@ pub trait Workload: 'static {
     /// What is wrong with which answer.
     fn check(inputs: &[Self::Input], outputs: &[Self::Output]) -> Result<()>;
 }
+
+/// Makes tasks for so many workers of the inputs: all of the work, cut another way.
+pub type Split<I> = fn(&[I], usize) -> Vec<I>;
 
 /// How the number of tasks goes with that of workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

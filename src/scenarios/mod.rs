@@ -11,6 +11,7 @@ mod data_pipeline;
 mod dict_loop;
 mod empty_task;
 mod image_augment;
+mod mail_download;
 mod matrix_dot;
 mod matrix_inverse;
 mod mixed_tasks;
@@ -25,8 +26,11 @@ mod worker_start;
 use crate::scenario::Scenario;
 
 /// Waiting on a network.
-pub static NETWORK: &[Scenario] =
-    &[Scenario::of::<url_download::UrlDownload>(), Scenario::of::<page_save::PageSave>()];
+pub static NETWORK: &[Scenario] = &[
+    Scenario::of::<url_download::UrlDownload>(),
+    Scenario::of::<page_save::PageSave>(),
+    Scenario::of::<mail_download::MailDownload>(),
+];
 
 /// Reading and writing files.
 pub static FILES: &[Scenario] = &[
