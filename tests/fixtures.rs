@@ -15,6 +15,7 @@ use common::{children, eventually, has_ended, trial};
 use libtest_mimic::Arguments;
 use parbench::fixtures::folder::Folder;
 use parbench::fixtures::http::{Fault, Http, Page};
+use parbench::fixtures::imap::Imap;
 use parbench::scenarios::NETWORK;
 use reqwest::blocking::{Client, Response};
 use rustls::pki_types::pem::PemObject;
@@ -128,8 +129,8 @@ fn folder() -> Result<()> {
 
 /// The main of a program that is ended while it has fixtures.
 fn hold_fixtures() -> ExitCode {
-    let held = Folder::new().and_then(|folder| Ok((server()?, folder)));
-    if let Ok((_, folder)) = &held {
+    let held = Folder::new().and_then(|folder| Ok((server()?, folder, Imap::start()?)));
+    if let Ok((_, folder, _)) = &held {
         println!("{}", folder.path().display());
         let _ = std::io::stdin().read_line(&mut String::new());
     }
@@ -147,7 +148,7 @@ fn owner_ends(signal: &str) -> Result<()> {
     let fixtures = children(owner.id())?;
     let killed = Command::new("kill").args([signal, &owner.id().to_string()]).status()?;
     owner.wait()?;
-    ensure!(killed.success() && fixtures.len() == 2 && !path.trim().is_empty(), "{fixtures:?} {path}");
+    ensure!(killed.success() && fixtures.len() == 3 && !path.trim().is_empty(), "{fixtures:?} {path}");
     eventually("no fixture outlives it", || fixtures.iter().all(|fixture| has_ended(*fixture)))?;
     eventually("the folder is gone", || fs::exists(path.trim()).is_ok_and(|there| !there))
 }
@@ -155,7 +156,7 @@ fn owner_ends(signal: &str) -> Result<()> {
 fn unknown() -> Result<()> {
     let output = Command::new(std::env::current_exe()?).args(["parbench", "fixture", "ftp"]).output()?;
     let error = String::from_utf8_lossy(&output.stderr);
-    let clear = error.contains("there is no fixture `ftp`; there are http, folder");
+    let clear = error.contains("there is no fixture `ftp`; there are http, imap, folder");
     ensure!(output.status.code() == Some(2) && clear, "{error}");
     Ok(())
 }

@@ -104,24 +104,8 @@ impl Place {
         let password = self.password()?;
         let mut client = Client::new(self.connect(trust.config(self)?)?);
         client.read_greeting().map_err(|error| self.explain("it did not greet", error))?;
-        let session = client.login(&self.user, &password).map_err(|(error, _)| {
-            let asked = format!("it did not log {} in", self.user);
-            match error {
-                // A server may repeat what it was told.
-                Error::No(_) | Error::Bad(_) if may_tell(&error.to_string(), &password) => {
-                    self.explain(&asked, error)
-                }
-                Error::No(_) | Error::Bad(_) => anyhow!("{}: {asked}", self.address()),
-                Error::Validate(_) => {
-                    anyhow!("the user or the password for {} has a line break", self.address())
-                }
-                error => self.explain(&asked, error),
-            }
-        });
-        let mut session = session.with_context(|| match self.certificate {
-            Some(_) => "the fixture".to_string(),
-            None => format!("is the password in {SECRET} right?"),
-        })?;
+        let session = client.login(&self.user, &password);
+        let mut session = session.map_err(|(error, _)| self.explain_log_in(error, &password))?;
         let opened = match self.certificate {
             Some(_) => session.select(&self.mailbox),
             None => session.examine(&self.mailbox),
@@ -155,6 +139,21 @@ impl Place {
             connection.complete_io(&mut stream).with_context(|| format!("{address}: no TLS connection"))?;
         }
         Ok(StreamOwned::new(connection, stream))
+    }
+
+    fn explain_log_in(&self, error: Error, password: &str) -> anyhow::Error {
+        let (address, what) = (self.address(), format!("it did not log {} in", self.user));
+        let error = match error {
+            // A server may repeat what it was told.
+            Error::No(_) | Error::Bad(_) if !may_tell(&error.to_string(), password) => {
+                anyhow!("{address}: {what}")
+            }
+            Error::Validate(_) => {
+                return anyhow!("the user or the password for {address} has a line break in it");
+            }
+            error => self.explain(&what, error),
+        };
+        anyhow!("{error}; is the password in {SECRET} right?")
     }
 
     /// What went wrong, in words; the library's own may hold whole mails.

@@ -1,0 +1,397 @@
+//! `mail_download` from mailboxes of all sorts: the fixture's as other clients see it, Dovecot's, and such as are
+//! not there.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::hash::{DefaultHasher, Hasher};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, Output, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use common::{eventually, trial};
+use libtest_mimic::Arguments;
+use parbench::executors::{Kind, Means};
+use parbench::fixtures::imap::{Imap, PASSWORD};
+use parbench::fixtures::mail::mail;
+use parbench::scenarios::NETWORK;
+use parbench::{Scenario, Size};
+
+const MAILS: u32 = 100;
+/// The argument that makes this program print what arrives.
+const ANSWERS: &str = "print answers";
+
+fn main() -> ExitCode {
+    parbench::bench::enter(NETWORK);
+    if std::env::args().nth(1).as_deref() == Some(ANSWERS) {
+        return match print_answers() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                ExitCode::from(2)
+            }
+        };
+    }
+    let trials = vec![
+        trial("a mailbox of your own is downloaded and not changed", own),
+        trial("imaplib reads what was generated from the fixture", || imaplib(&Server::fixture()?)),
+        trial("curl reads what was generated from the fixture", || curl(&Server::fixture()?)),
+        trial("Dovecot and the fixture give the same", dovecot),
+        trial("what is wrong with a mailbox is one clear sentence", wrong),
+        trial("a certificate that nobody signed is one clear sentence", untrusted),
+        trial("a server that is none is one clear sentence", no_server),
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+/// A server with the generated mails.
+struct Server {
+    user: &'static str,
+    port: u16,
+    certificate: String,
+    password: &'static str,
+    _kept: Box<dyn std::any::Any>,
+}
+
+impl Server {
+    fn fixture() -> Result<Server> {
+        let imap = Imap::start()?;
+        let certificate = imap.certificate().display().to_string();
+        Ok(Server {
+            user: "reader",
+            port: imap.port(),
+            certificate,
+            password: PASSWORD,
+            _kept: Box::new(imap),
+        })
+    }
+
+    fn url(&self) -> String {
+        format!("imaps://{}@localhost:{}/INBOX", self.user, self.port)
+    }
+
+    /// This program with that mailbox as the user's own.
+    fn run(&self, arguments: &[&str], url: &str) -> Result<Output> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(arguments).env("PARBENCH_IMAP", url).env("PARBENCH_IMAP_PASSWORD", self.password);
+        Ok(command.env("SSL_CERT_FILE", &self.certificate).stdin(Stdio::null()).output()?)
+    }
+
+    /// What each mail of a download is, as its length and hash, from whatever executor.
+    fn answers(&self) -> Result<()> {
+        let output = self.run(&[ANSWERS], &self.url())?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let expected: Vec<_> = (1..=MAILS).map(|number| line(digest(&mail(1, number)))).collect();
+        let found = String::from_utf8(output.stdout)?;
+        ensure!(found.lines().count() == 3 * expected.len(), "{found}");
+        for (at, (found, expected)) in found.lines().zip(expected.iter().cycle()).enumerate() {
+            ensure!(found == expected, "line {at}: {found}, not {expected}");
+        }
+        Ok(())
+    }
+}
+
+fn digest(bytes: &[u8]) -> (u64, u64) {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(bytes);
+    (bytes.len() as u64, hasher.finish())
+}
+
+fn line((bytes, hash): (u64, u64)) -> String {
+    format!("{bytes} {hash:016x}")
+}
+
+/// Downloads serially, on threads and in processes; prints each mail's digest in order.
+fn print_answers() -> Result<()> {
+    let jobs = Scenario::find(NETWORK, "mail_download")?.prepare(Size::Default)?;
+    for (executor, workers) in [("serial", 1), ("threads", 10), ("processes", 4)] {
+        let job = jobs(workers);
+        ensure!(job.tasks() == workers, "{} tasks for {workers} workers", job.tasks());
+        Kind::find(executor)?.start(&Means::workers(workers))?.execute(&job)?.spans()?;
+        let answers = (0..job.tasks()).map(|task| job.answer(task)?.unpack::<Vec<(u64, u64)>>());
+        let answers = answers.collect::<Result<Vec<_>>>()?;
+        job.check()?;
+        answers.concat().into_iter().for_each(|digest| println!("{}", line(digest)));
+    }
+    Ok(())
+}
+
+/// The mails that another client has written into a folder must be those that were generated.
+fn compare(folder: &Path) -> Result<()> {
+    for number in 1..=MAILS {
+        let file = folder.join(format!("{number}.eml"));
+        let found = fs::read(&file).with_context(|| format!("no {}", file.display()))?;
+        ensure!(found == mail(1, number), "mail {number} is another");
+    }
+    ensure!(fs::read_dir(folder)?.count() == MAILS as usize, "there are more");
+    Ok(())
+}
+
+/// Whether a program is there; says so where it is not.
+fn is_installed(program: &str, arguments: &[&str], words: &str) -> bool {
+    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output();
+    let is = output.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(words));
+    if !is {
+        println!("skipped: there is no {program} here that knows {words}");
+    }
+    is
+}
+
+fn own() -> Result<()> {
+    let server = Server::fixture()?;
+    server.answers()?;
+    // Nothing is marked as read, and what a run prints has no user and no password in it.
+    let rounds = [
+        "parbench",
+        "rounds",
+        "mail_download",
+        "--rounds",
+        "1",
+        "--executors",
+        "processes",
+        "--workers",
+        "2",
+        "--spans",
+    ];
+    let output = server.run(&rounds, &server.url())?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8([output.stdout, output.stderr].concat())?;
+    ensure!(text.contains("mail_download") && !text.contains("sesame") && !text.contains("reader"), "{text}");
+    let output = server.run(&rounds, &server.url().replace("INBOX", ""))?;
+    ensure!(output.status.success(), "INBOX is not the default");
+    if is_installed("python3", &["-c", "import imaplib, ssl; print('imaplib')"], "imaplib") {
+        let seen =
+            python(&server, "print(client.search(None, 'SEEN')[1][0].decode() or 'none')", Path::new("."))?;
+        ensure!(seen.trim() == "none", "seen: {seen}");
+    }
+    Ok(())
+}
+
+/// Runs Python with `client`, an imaplib client whose mailbox is selected, and `folder`.
+fn python(server: &Server, code: &str, folder: &Path) -> Result<String> {
+    let before = "import imaplib, ssl, sys\n\
+        port, certificate, user, password, folder = sys.argv[1:]\n\
+        context = ssl.create_default_context(cafile=certificate)\n\
+        # Newer versions want more of an authority than the certificate of a test has.\n\
+        context.verify_flags &= ~getattr(ssl, 'VERIFY_X509_STRICT', 0)\n\
+        client = imaplib.IMAP4_SSL('localhost', int(port), ssl_context=context, timeout=20)\n\
+        client.login(user, password)\n\
+        client.select(readonly=True)\n";
+    let mut command = Command::new("python3");
+    command.args(["-c", &format!("{before}{code}\n"), &server.port.to_string(), &server.certificate]);
+    command.args([server.user, server.password]).arg(folder);
+    let output = command.stdin(Stdio::null()).output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// The article's own client.
+fn imaplib(server: &Server) -> Result<()> {
+    if !is_installed("python3", &["-c", "import imaplib, ssl; print('imaplib')"], "imaplib") {
+        return Ok(());
+    }
+    let folder = tempfile::tempdir()?;
+    let download = "ids = client.search(None, 'ALL')[1][0].split()[:100]\n\
+        for i in ids:\n    \
+            data = client.fetch(i, '(RFC822)')[1]\n    \
+            open(f'{folder}/{i.decode()}.eml', 'wb').write(data[0][1])\n\
+        client.close()";
+    python(server, download, folder.path())?;
+    compare(folder.path())
+}
+
+fn curl(server: &Server) -> Result<()> {
+    if !is_installed("curl", &["--version"], " imaps ") {
+        return Ok(());
+    }
+    let folder = tempfile::tempdir()?;
+    let mut command = Command::new("curl");
+    command.args(["--silent", "--show-error", "--max-time", "60", "--cacert", &server.certificate]);
+    command.args(["--user", &format!("{}:{}", server.user, server.password)]);
+    command.args(["--output", &format!("{}/#1.eml", folder.path().display())]);
+    command.arg(format!("imaps://localhost:{}/INBOX;MAILINDEX=[1-{MAILS}]", server.port));
+    let output = command.stdin(Stdio::null()).output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    compare(folder.path())
+}
+
+fn dovecot() -> Result<()> {
+    if !is_installed("dovecot", &["--version"], "2.3.") {
+        return Ok(());
+    }
+    let server = Dovecot::start()?;
+    imaplib(&server)?;
+    curl(&server)?;
+    server.answers()
+}
+
+/// Dovecot, run by whoever runs the tests, with the generated mails in a folder of its own.
+struct Dovecot {
+    /// A shell that ends Dovecot when its stdin closes: when this is dropped, or dies.
+    leash: Child,
+    folder: tempfile::TempDir,
+}
+
+impl Dovecot {
+    fn start() -> Result<Server> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().display().to_string();
+        let mails = folder.path().join("mail/reader");
+        for name in ["run", "state", "mail/reader/cur", "mail/reader/new", "mail/reader/tmp"] {
+            fs::create_dir_all(folder.path().join(name))?;
+        }
+        for number in 1..=MAILS {
+            fs::write(mails.join(format!("cur/17040{number:05}.M1.host:2,")), mail(1, number))?;
+        }
+        let key = rcgen::KeyPair::generate()?;
+        let certificate = rcgen::CertificateParams::new(["localhost".to_string()])?.self_signed(&key)?;
+        fs::write(folder.path().join("certificate.pem"), certificate.pem())?;
+        fs::write(folder.path().join("key.pem"), key.serialize_pem())?;
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let who = |what: &str| -> Result<String> {
+            let output = Command::new("id").arg(what).output()?;
+            Ok(String::from_utf8(output.stdout)?.trim().to_string())
+        };
+        let (user, group) = (who("-un")?, who("-gn")?);
+        // Root may not read mail itself: Dovecot refuses.
+        let (owner, inner) = if user == "root" { ("mail", "") } else { (&*user, &*user) };
+        let inner = if inner.is_empty() {
+            String::new()
+        } else {
+            format!(
+                "default_internal_user = {user}\ndefault_internal_group = {group}\ndefault_login_user = {user}\n"
+            )
+        };
+        if user == "root" {
+            let output = Command::new("chown").args(["-R", "mail:mail", &path]).output()?;
+            ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
+        let (uid, gid) = (id("-u", owner)?, id("-g", owner)?);
+        let configuration = format!(
+            "base_dir = {path}/run\nstate_dir = {path}/state\nlog_path = {path}/log\n{inner}\
+            listen = 127.0.0.1\nprotocols = imap\nssl = required\n\
+            ssl_cert = <{path}/certificate.pem\nssl_key = <{path}/key.pem\nssl_dh =\n\
+            mail_location = maildir:{path}/mail/%n\nfirst_valid_uid = 1\nmail_max_userip_connections = 64\n\
+            auth_mechanisms = plain login\npassdb {{\n driver = static\n args = password=secret\n}}\n\
+            userdb {{\n driver = static\n args = uid={uid} gid={gid} home={path}/mail/%n\n}}\n\
+            service anvil {{\n chroot =\n}}\nservice stats {{\n chroot =\n}}\n\
+            service imap-login {{\n chroot =\n inet_listener imap {{\n  port = 0\n }}\n \
+            inet_listener imaps {{\n  port = {port}\n  ssl = yes\n }}\n}}\n\
+            namespace inbox {{\n inbox = yes\n}}\n"
+        );
+        let file = folder.path().join("dovecot.conf");
+        fs::write(&file, configuration)?;
+        let script = "dovecot -F -c \"$0\" & read _; kill $!; wait";
+        let leash = Command::new("sh").args(["-c", script]).arg(&file).stdin(Stdio::piped()).spawn()?;
+        let dovecot = Dovecot { leash, folder };
+        let log = folder_log(&dovecot);
+        eventually("Dovecot listens", || TcpStream::connect(("127.0.0.1", port)).is_ok())
+            .with_context(|| fs::read_to_string(&log).unwrap_or_default())?;
+        let certificate = format!("{path}/certificate.pem");
+        Ok(Server { user: "reader", port, certificate, password: "secret", _kept: Box::new(dovecot) })
+    }
+}
+
+fn folder_log(dovecot: &Dovecot) -> std::path::PathBuf {
+    dovecot.folder.path().join("log")
+}
+
+fn id(what: &str, user: &str) -> Result<u32> {
+    let output = Command::new("id").args([what, user]).output()?;
+    Ok(String::from_utf8(output.stdout)?.trim().parse()?)
+}
+
+impl Drop for Dovecot {
+    fn drop(&mut self) {
+        drop(self.leash.stdin.take());
+        let _ = self.leash.wait();
+    }
+}
+
+/// The one sentence and the status that a mailbox ends a run with; never with its password.
+fn sentence(server: &Server, url: &str) -> Result<String> {
+    let output = server.run(&["parbench", "rounds", "mail_download", "--rounds", "1"], url)?;
+    let error = String::from_utf8(output.stderr)?;
+    ensure!(
+        output.status.code() == Some(2) && output.stdout.is_empty(),
+        "{url}: {:?}, {error}",
+        output.status
+    );
+    ensure!(
+        error.lines().count() == 1 && error.starts_with("error: cannot prepare `mail_download`: "),
+        "{url}: {error}"
+    );
+    ensure!(!error.contains("tiger") && !error.contains("sesame"), "{url}: {error}");
+    Ok(error)
+}
+
+fn wrong() -> Result<()> {
+    let server = Server::fixture()?;
+    let port = server.port;
+    let nobody = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let at = format!("localhost:{port}");
+    let cases = BTreeMap::from([
+        (
+            format!("imaps://reader@no-such-host.invalid:{port}/"),
+            format!("cannot connect to no-such-host.invalid:{port}: "),
+        ),
+        (
+            format!("imaps://reader@localhost:{nobody}/"),
+            format!("cannot connect to localhost:{nobody}: Connection refused"),
+        ),
+        (
+            format!("imaps://nobody@{at}/"),
+            format!("{at}: it did not log nobody in ([AUTHENTICATIONFAILED] wrong user or password); is"),
+        ),
+        (
+            format!("imaps://reader@{at}/Other"),
+            format!("{at}: it did not open the mailbox `Other` (there is no such mailbox"),
+        ),
+        (
+            format!("imaps://reader+mails=0@{at}/"),
+            format!("{at}: the mailbox `INBOX` is empty; choose one with mails"),
+        ),
+        (
+            format!("imap://reader@{at}/"),
+            "PARBENCH_IMAP: write it like imaps://USER@HOST/MAILBOX; `imap` is not imaps".into(),
+        ),
+        (format!("imaps://reader:tiger@{at}/"), "the password belongs into PARBENCH_IMAP_PASSWORD".into()),
+        (format!("imaps://{at}/INBOX"), "it has no user".into()),
+    ]);
+    for (url, words) in &cases {
+        let error = sentence(&server, url)?;
+        ensure!(error.contains(words), "{url}: {error}, not {words}");
+    }
+    let nameless = Server { password: "", ..server };
+    let error = sentence(&nameless, &nameless.url())?;
+    ensure!(error.contains("set PARBENCH_IMAP_PASSWORD to the password of reader at localhost"), "{error}");
+    let wrong = Server { password: "tiger", ..nameless };
+    let error = sentence(&wrong, &wrong.url())?;
+    ensure!(error.contains("; is the password in PARBENCH_IMAP_PASSWORD right?"), "{error}");
+    let broken = Server { password: "tiger\r\nx LOGOUT", ..wrong };
+    let error = sentence(&broken, &broken.url())?;
+    ensure!(error.contains("has a line break"), "{error}");
+    Ok(())
+}
+
+fn untrusted() -> Result<()> {
+    let (server, other) = (Server::fixture()?, Server::fixture()?);
+    let stranger = Server { certificate: other.certificate.clone(), ..server };
+    let error = sentence(&stranger, &stranger.url())?;
+    ensure!(error.contains("no TLS connection: invalid peer certificate"), "{error}");
+    Ok(())
+}
+
+fn no_server() -> Result<()> {
+    let server = Server::fixture()?;
+    let http = parbench::fixtures::http::Http::start()?;
+    let page = parbench::fixtures::http::Page { seed: 1, bytes: 1, delay: Duration::ZERO, fault: None };
+    let url = http.url(&page);
+    let port = url.trim_start_matches("http://127.0.0.1:").split('/').next().unwrap_or_default();
+    let error = sentence(&server, &format!("imaps://reader@localhost:{port}/"))?;
+    ensure!(error.contains(&format!("localhost:{port}: no TLS connection: ")), "{error}");
+    Ok(())
+}
