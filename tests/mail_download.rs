@@ -2,19 +2,23 @@
 //! not there.
 
 mod common;
+#[path = "common/dovecot.rs"]
+mod dovecot;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::hash::{DefaultHasher, Hasher};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, ExitCode, Output, Stdio};
+use std::process::{Command, ExitCode, Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use common::{eventually, trial};
+use common::trial;
+use dovecot::Dovecot;
 use libtest_mimic::Arguments;
 use parbench::executors::{Kind, Means};
+use parbench::fixtures::http::{Http, Page};
 use parbench::fixtures::imap::{Imap, PASSWORD};
 use parbench::fixtures::mail::mail;
 use parbench::scenarios::NETWORK;
@@ -39,7 +43,7 @@ fn main() -> ExitCode {
         trial("a mailbox of your own is downloaded and not changed", own),
         trial("imaplib reads what was generated from the fixture", || imaplib(&Server::fixture()?)),
         trial("curl reads what was generated from the fixture", || curl(&Server::fixture()?)),
-        trial("Dovecot and the fixture give the same", dovecot),
+        trial("Dovecot and the fixture give the same", second_server),
         trial("what is wrong with a mailbox is one clear sentence", wrong),
         trial("a certificate that nobody signed is one clear sentence", untrusted),
         trial("a server that is none is one clear sentence", no_server),
@@ -218,97 +222,17 @@ fn curl(server: &Server) -> Result<()> {
     compare(folder.path())
 }
 
-fn dovecot() -> Result<()> {
+fn second_server() -> Result<()> {
     if !is_installed("dovecot", &["--version"], "2.3.") {
         return Ok(());
     }
-    let server = Dovecot::start()?;
+    let dovecot = Dovecot::start(MAILS)?;
+    let (port, certificate) = (dovecot.port, dovecot.certificate());
+    let server =
+        Server { user: "reader", port, certificate, password: Dovecot::PASSWORD, _kept: Box::new(dovecot) };
     imaplib(&server)?;
     curl(&server)?;
     server.answers()
-}
-
-/// Dovecot, run by whoever runs the tests, with the generated mails in a folder of its own.
-struct Dovecot {
-    /// A shell that ends Dovecot when its stdin closes: when this is dropped, or dies.
-    leash: Child,
-    folder: tempfile::TempDir,
-}
-
-impl Dovecot {
-    fn start() -> Result<Server> {
-        let folder = tempfile::tempdir()?;
-        let path = folder.path().display().to_string();
-        let mails = folder.path().join("mail/reader");
-        for name in ["run", "state", "mail/reader/cur", "mail/reader/new", "mail/reader/tmp"] {
-            fs::create_dir_all(folder.path().join(name))?;
-        }
-        for number in 1..=MAILS {
-            fs::write(mails.join(format!("cur/17040{number:05}.M1.host:2,")), mail(1, number))?;
-        }
-        let key = rcgen::KeyPair::generate()?;
-        let certificate = rcgen::CertificateParams::new(["localhost".to_string()])?.self_signed(&key)?;
-        fs::write(folder.path().join("certificate.pem"), certificate.pem())?;
-        fs::write(folder.path().join("key.pem"), key.serialize_pem())?;
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let who = |what: &str| -> Result<String> {
-            let output = Command::new("id").arg(what).output()?;
-            Ok(String::from_utf8(output.stdout)?.trim().to_string())
-        };
-        let (user, group) = (who("-un")?, who("-gn")?);
-        // Root may not read mail itself: Dovecot refuses.
-        let (owner, inner) = if user == "root" { ("mail", "") } else { (&*user, &*user) };
-        let inner = if inner.is_empty() {
-            String::new()
-        } else {
-            format!(
-                "default_internal_user = {user}\ndefault_internal_group = {group}\ndefault_login_user = {user}\n"
-            )
-        };
-        if user == "root" {
-            let output = Command::new("chown").args(["-R", "mail:mail", &path]).output()?;
-            ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        }
-        let (uid, gid) = (id("-u", owner)?, id("-g", owner)?);
-        let configuration = format!(
-            "base_dir = {path}/run\nstate_dir = {path}/state\nlog_path = {path}/log\n{inner}\
-            listen = 127.0.0.1\nprotocols = imap\nssl = required\n\
-            ssl_cert = <{path}/certificate.pem\nssl_key = <{path}/key.pem\nssl_dh =\n\
-            mail_location = maildir:{path}/mail/%n\nfirst_valid_uid = 1\nmail_max_userip_connections = 64\n\
-            auth_mechanisms = plain login\npassdb {{\n driver = static\n args = password=secret\n}}\n\
-            userdb {{\n driver = static\n args = uid={uid} gid={gid} home={path}/mail/%n\n}}\n\
-            service anvil {{\n chroot =\n}}\nservice stats {{\n chroot =\n}}\n\
-            service imap-login {{\n chroot =\n inet_listener imap {{\n  port = 0\n }}\n \
-            inet_listener imaps {{\n  port = {port}\n  ssl = yes\n }}\n}}\n\
-            namespace inbox {{\n inbox = yes\n}}\n"
-        );
-        let file = folder.path().join("dovecot.conf");
-        fs::write(&file, configuration)?;
-        let script = "dovecot -F -c \"$0\" & read _; kill $!; wait";
-        let leash = Command::new("sh").args(["-c", script]).arg(&file).stdin(Stdio::piped()).spawn()?;
-        let dovecot = Dovecot { leash, folder };
-        let log = folder_log(&dovecot);
-        eventually("Dovecot listens", || TcpStream::connect(("127.0.0.1", port)).is_ok())
-            .with_context(|| fs::read_to_string(&log).unwrap_or_default())?;
-        let certificate = format!("{path}/certificate.pem");
-        Ok(Server { user: "reader", port, certificate, password: "secret", _kept: Box::new(dovecot) })
-    }
-}
-
-fn folder_log(dovecot: &Dovecot) -> std::path::PathBuf {
-    dovecot.folder.path().join("log")
-}
-
-fn id(what: &str, user: &str) -> Result<u32> {
-    let output = Command::new("id").args([what, user]).output()?;
-    Ok(String::from_utf8(output.stdout)?.trim().parse()?)
-}
-
-impl Drop for Dovecot {
-    fn drop(&mut self) {
-        drop(self.leash.stdin.take());
-        let _ = self.leash.wait();
-    }
 }
 
 /// The one sentence and the status that a mailbox ends a run with; never with its password.
@@ -387,8 +311,8 @@ fn untrusted() -> Result<()> {
 
 fn no_server() -> Result<()> {
     let server = Server::fixture()?;
-    let http = parbench::fixtures::http::Http::start()?;
-    let page = parbench::fixtures::http::Page { seed: 1, bytes: 1, delay: Duration::ZERO, fault: None };
+    let http = Http::start()?;
+    let page = Page { seed: 1, bytes: 1, delay: Duration::ZERO, fault: None };
     let url = http.url(&page);
     let port = url.trim_start_matches("http://127.0.0.1:").split('/').next().unwrap_or_default();
     let error = sentence(&server, &format!("imaps://reader@localhost:{port}/"))?;
