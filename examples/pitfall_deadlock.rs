@@ -25,7 +25,7 @@ const TRANSFERS: u64 = 50;
 const PULSE: Duration = Duration::from_millis(10);
 const STILL: u64 = 30;
 /// A child without a watchdog ends itself after these pulses.
-const LIFE: u64 = 1_000;
+const LIFE: u64 = 6_000;
 /// What each thread does between its two locks takes 1 ms. The other thread takes its first lock in that time; if
 /// ever it does not in 50 transfers, the child is started again, so often.
 const TRIES: u64 = 10;

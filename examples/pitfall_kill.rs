@@ -1,8 +1,9 @@
 //! A process can be killed in the middle of a task; a thread cannot be ended from outside at all.
 //!
-//! `cargo run --release --example pitfall_kill`. A process owns its memory, so the system can take all of it away. A
-//! thread shares its memory: killed in the middle, it would leave locks held and data half written, so Rust has no
-//! means to do that, and where a system has one it is unsafe. A thread ends when its function returns.
+//! `cargo run --release --example pitfall_kill`. What article 001 says of Python's holds for Rust's, and for the same
+//! reason. A process owns its memory, so the system can take all of it away. A thread shares its memory: killed in the
+//! middle, it would leave locks held and data half written, so Rust has no means to do that, and where a system has
+//! one it is unsafe. A thread ends when its function returns.
 
 #[path = "pitfalls/mod.rs"]
 mod pitfalls;
@@ -26,7 +27,7 @@ const NUMBERS: u64 = 1_000_000;
 /// A task that is in its middle whenever it is killed.
 const ENDLESS: u64 = u64::MAX;
 /// A child that nobody kills ends itself.
-const LIFE: Duration = Duration::from_secs(20);
+const LIFE: Duration = Duration::from_secs(60);
 
 const REFUSED: &str = "\
 fn main() {

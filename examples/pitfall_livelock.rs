@@ -20,7 +20,7 @@ use pitfalls::Pitfall;
 use serde_json::json;
 
 /// Attempts of each thread: a livelock would go on, a demonstration must not.
-const ATTEMPTS: u64 = 400;
+const ATTEMPTS: u64 = 200;
 
 /// What there was at each quarter of the attempts.
 #[derive(Default)]
