@@ -74,6 +74,11 @@ pub(crate) fn has_ended(process: u32) -> bool {
     stat(process).is_none_or(|stat| stat.state == 'Z')
 }
 
+/// Whether a process has been stopped by a signal.
+pub(crate) fn is_stopped(process: u32) -> bool {
+    stat(process).is_some_and(|stat| stat.state == 'T')
+}
+
 /// The children of a process, but for its fork server, which stays as long as its program.
 pub(crate) fn children(parent: u32) -> Result<Vec<u32>> {
     let processes =
