@@ -8,9 +8,11 @@ mod dovecot;
 use std::collections::BTreeMap;
 use std::fs;
 use std::hash::{DefaultHasher, Hasher};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, ExitCode, Output, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -18,11 +20,15 @@ use common::trial;
 use dovecot::Dovecot;
 use libtest_mimic::Arguments;
 use parbench::executors::{Kind, Means};
+use parbench::fixtures::folder::Folder;
 use parbench::fixtures::http::{Http, Page};
 use parbench::fixtures::imap::{Imap, PASSWORD};
 use parbench::fixtures::mail::mail;
 use parbench::scenarios::NETWORK;
 use parbench::{Scenario, Size};
+use rcgen::{CertificateParams, KeyPair};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 const MAILS: u32 = 100;
 /// The argument that makes this program print what arrives.
@@ -47,6 +53,8 @@ fn main() -> ExitCode {
         trial("what is wrong with a mailbox is one clear sentence", wrong),
         trial("a certificate that nobody signed is one clear sentence", untrusted),
         trial("a server that is none is one clear sentence", no_server),
+        trial("a server that is full is one clear sentence", full),
+        trial("a server that repeats the password is not quoted", parrot),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
@@ -305,7 +313,7 @@ fn untrusted() -> Result<()> {
     let (server, other) = (Server::fixture()?, Server::fixture()?);
     let stranger = Server { certificate: other.certificate.clone(), ..server };
     let error = sentence(&stranger, &stranger.url())?;
-    ensure!(error.contains("no TLS connection: invalid peer certificate"), "{error}");
+    ensure!(error.contains("no TLS connection (invalid peer certificate"), "{error}");
     Ok(())
 }
 
@@ -316,6 +324,52 @@ fn no_server() -> Result<()> {
     let url = http.url(&page);
     let port = url.trim_start_matches("http://127.0.0.1:").split('/').next().unwrap_or_default();
     let error = sentence(&server, &format!("imaps://reader@localhost:{port}/"))?;
-    ensure!(error.contains(&format!("localhost:{port}: no TLS connection: ")), "{error}");
+    ensure!(error.contains(&format!("localhost:{port}: no TLS connection (")), "{error}");
+    Ok(())
+}
+
+/// A server whose every line we write: the greeting, then one for each line that a client says; then it hangs up.
+fn actor(lines: &'static [&'static str]) -> Result<Server> {
+    let folder = Folder::new()?;
+    let certificate = folder.path().join("certificate.pem");
+    let key = KeyPair::generate()?;
+    let signed = CertificateParams::new(["localhost".to_string()])?.self_signed(&key)?;
+    fs::write(&certificate, signed.pem())?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+    let config = config.with_no_client_auth().with_single_cert(vec![signed.der().clone()], key)?;
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let port = listener.local_addr()?.port();
+    std::thread::spawn(move || -> Result<()> {
+        let (stream, _) = listener.accept()?;
+        let connection = ServerConnection::new(Arc::new(config))?;
+        let mut stream = BufReader::new(StreamOwned::new(connection, stream));
+        for (at, line) in lines.iter().enumerate() {
+            if at > 0 {
+                stream.read_line(&mut String::new())?;
+            }
+            stream.get_mut().write_all(format!("{line}\r\n").as_bytes())?;
+        }
+        Ok(())
+    });
+    let certificate = certificate.display().to_string();
+    Ok(Server { user: "reader", port, certificate, password: "tiger", _kept: Box::new(folder) })
+}
+
+fn full() -> Result<()> {
+    let server = actor(&["* BYE too many clients"])?;
+    let error = sentence(&server, &server.url())?;
+    ensure!(error.contains("it does not let anybody in (BYE too many clients)"), "{error}");
+    let server = actor(&["* OK hello", "* BYE I am going"])?;
+    let error = sentence(&server, &server.url())?;
+    ensure!(error.contains("it did not log reader in ("), "{error}");
+    Ok(())
+}
+
+fn parrot() -> Result<()> {
+    let server = actor(&["* OK hello", "a1 NO reader tiger is wrong"])?;
+    let error = sentence(&server, &server.url())?;
+    ensure!(error.contains(": it did not log reader in; is the password"), "{error}");
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! A mailbox on a server: its address, the way in, and what goes wrong there in words without secrets.
 
 use std::env;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -103,7 +103,15 @@ impl Place {
     pub(super) fn open(&self, trust: &mut Trust) -> Result<Session<'_>> {
         let password = self.password()?;
         let mut client = Client::new(self.connect(trust.config(self)?)?);
-        client.read_greeting().map_err(|error| self.explain("it did not greet", error))?;
+        let greeting = client.read_greeting().map_err(|error| self.explain("it did not greet", error))?;
+        if !greeting.starts_with(b"* OK") {
+            let words = String::from_utf8_lossy(&greeting);
+            bail!(
+                "{}: it does not let anybody in ({})",
+                self.address(),
+                words.trim_start_matches("* ").trim()
+            );
+        }
         let session = client.login(&self.user, &password);
         let mut session = session.map_err(|(error, _)| self.explain_log_in(error, &password))?;
         let opened = match self.certificate {
@@ -136,7 +144,8 @@ impl Place {
             .with_context(|| format!("`{}` is no name of a host", self.host))?;
         let mut connection = ClientConnection::new(config, name)?;
         while connection.is_handshaking() {
-            connection.complete_io(&mut stream).with_context(|| format!("{address}: no TLS connection"))?;
+            let progress = connection.complete_io(&mut stream);
+            progress.map_err(|error| anyhow!("{address}: no TLS connection ({})", words(&error)))?;
         }
         Ok(StreamOwned::new(connection, stream))
     }
@@ -159,10 +168,7 @@ impl Place {
     /// What went wrong, in words; the library's own may hold whole mails.
     fn explain(&self, what: &str, error: Error) -> anyhow::Error {
         let why = match error {
-            Error::Io(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                format!("no answer within {} s", TIMEOUT.as_secs())
-            }
-            Error::Io(error) => error.to_string(),
+            Error::Io(error) => words(&error),
             Error::No(no) => no.to_string(),
             Error::Bad(bad) => bad.to_string(),
             Error::Bye(bye) => format!("it hung up: {bye}"),
@@ -170,6 +176,14 @@ impl Place {
             _ => "its answer makes no sense".into(),
         };
         anyhow!("{}: {what} ({})", self.address(), why.trim())
+    }
+}
+
+/// The system's words, but for a limit of ours that was reached.
+fn words(error: &io::Error) -> String {
+    match error.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => format!("no answer within {} s", TIMEOUT.as_secs()),
+        _ => error.to_string(),
     }
 }
 
