@@ -103,7 +103,7 @@ fn list(scenarios: &[Scenario], results: &mut impl std::io::Write) -> Result<()>
 
 /// So that the default suite, about 260 benchmarks, takes less than 12 minutes on two cores.
 const WARM_UP: Duration = Duration::from_millis(150);
-const MEASUREMENT: Duration = Duration::from_millis(900);
+const MEASUREMENT: Duration = Duration::from_millis(800);
 /// Criterion's fewest; a sample is a batch of 50 to 300 ms, or a few.
 const SAMPLES: usize = 10;
 /// Plots draw every resample: with the usual 100,000 they cost 7 s a benchmark, so 0.5 s.
