@@ -3,15 +3,15 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::marker::PhantomData;
+use std::mem;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 use memmap2::MmapMut;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
 use crate::segment::{self, Lease, Mapping, Segment};
-use crate::wire::Released;
 
 /// What an [`Array`] can hold: plain numbers, and structs of them that implement [`bytemuck::Pod`].
 pub trait Element: bytemuck::Pod + Send + Sync {}
@@ -152,6 +152,24 @@ impl Loan {
 impl Drop for Loan {
     fn drop(&mut self) {
         self.released.push(self.id);
+    }
+}
+
+/// Where a loan goes when it is dropped.
+#[derive(Default)]
+pub(crate) struct Released(Mutex<Vec<u64>>);
+
+impl Released {
+    pub(crate) fn push(&self, id: u64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(id);
+    }
+
+    pub(crate) fn take(&self) -> Vec<u64> {
+        mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 }
 

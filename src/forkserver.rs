@@ -17,7 +17,8 @@ use crate::job::Cause;
 use crate::message::Packet;
 use crate::program::{self, Role};
 use crate::scenario::Scenario;
-use crate::wire::{self, Frame, Kind, Socket};
+use crate::socket::Socket;
+use crate::wire::{self, Frame, Kind};
 use crate::worker;
 
 /// The server as its program sees it.

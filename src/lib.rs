@@ -40,6 +40,7 @@ mod program;
 mod rounds;
 mod runner;
 mod segment;
+mod socket;
 mod worker;
 
 #[cfg(feature = "scenarios")]

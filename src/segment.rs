@@ -275,7 +275,7 @@ mod system {
     use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, ftruncate, memfd_create};
 
     use super::*;
-    use crate::wire::Socket;
+    use crate::socket::Socket;
 
     const LENGTH: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW);
     const READ_ONLY: SealFlags = LENGTH.union(SealFlags::FUTURE_WRITE);

@@ -12,9 +12,9 @@ use std::process;
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::executors::Output;
 use crate::job::{Cause, Server};
 use crate::ledger::Ledger;
+use crate::means::Output;
 use crate::message::Packet;
 use crate::program::{self, Role};
 use crate::scenario::Scenario;

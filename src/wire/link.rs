@@ -11,14 +11,15 @@ use std::io::{self, ErrorKind};
 use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use anyhow::Result;
 
-use super::{Decoder, Frame, Kind, Socket, WireError, code};
-use crate::array::{Loan, Store};
+use super::{Decoder, Frame, Kind, WireError, code};
+use crate::array::{Loan, Released, Store};
 use crate::message::Packet;
 use crate::segment::{self, Mapping};
+use crate::socket::Socket;
 
 pub(crate) struct Link {
     socket: Socket,
@@ -52,24 +53,6 @@ struct Theirs {
     lost: HashMap<u64, String>,
     /// The numbers of arrays that have been dropped since we last said so.
     released: Arc<Released>,
-}
-
-/// Where a loan goes when it is dropped.
-#[derive(Default)]
-pub(crate) struct Released(Mutex<Vec<u64>>);
-
-impl Released {
-    pub(crate) fn push(&self, id: u64) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(id);
-    }
-
-    fn take(&self) -> Vec<u64> {
-        mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
-    }
 }
 
 impl Link {

@@ -12,7 +12,6 @@
 
 mod code;
 mod link;
-mod socket;
 mod source;
 
 use std::fmt;
@@ -20,8 +19,7 @@ use std::io;
 
 pub(crate) use self::code::Decoder;
 pub use self::code::{HEADER_BYTES, read, write};
-pub(crate) use self::link::{Link, Released};
-pub(crate) use self::socket::Socket;
+pub(crate) use self::link::Link;
 use crate::message::Packet;
 use crate::span::Stamps;
 
