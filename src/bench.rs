@@ -101,7 +101,7 @@ fn list(scenarios: &[Scenario], results: &mut impl std::io::Write) -> Result<()>
     Ok(())
 }
 
-/// So that the default suite, about 260 benchmarks, takes less than 12 minutes on two cores.
+/// So that the default suite, about 270 benchmarks, takes less than 12 minutes on two cores.
 const WARM_UP: Duration = Duration::from_millis(150);
 const MEASUREMENT: Duration = Duration::from_millis(800);
 /// Criterion's fewest; a sample is a batch of 50 to 300 ms, or a few.

@@ -173,7 +173,7 @@ impl Drop for Trim {
 
 impl<W: Workload> Batch<W> {
     pub(crate) fn new(inputs: Arc<Inputs<W::Input>>, workers: usize) -> Self {
-        let split = W::SPLIT.map(|split| split(&inputs.tasks, workers));
+        let split = W::SPLIT.map(|split| split(&inputs.tasks, workers)).filter(|tasks| !tasks.is_empty());
         let tasks = match W::SCALING {
             Scaling::Strong => split.as_ref().unwrap_or(&inputs.tasks).len(),
             Scaling::Weak => workers,

@@ -79,7 +79,8 @@ pub trait Workload: 'static {
     fn check(inputs: &[Self::Input], outputs: &[Self::Output]) -> Result<()>;
 }
 
-/// Makes tasks for so many workers of the inputs: all of the work, cut another way.
+/// Makes tasks for so many workers of the inputs: all of the work, cut another way. If it makes none, the inputs are
+/// the tasks.
 pub type Split<I> = fn(&[I], usize) -> Vec<I>;
 
 /// How the number of tasks goes with that of workers.
