@@ -299,3 +299,54 @@ fn words(payload: &(dyn Any + Send)) -> &str {
     let text = payload.downcast_ref::<&str>().copied();
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::{Size, Split};
+
+    /// Adds runs of numbers; with no workers there are no runs.
+    struct Runs;
+
+    impl Workload for Runs {
+        const NAME: &'static str = "runs";
+        const SPLIT: Option<Split<Vec<u32>>> = Some(|all, workers| {
+            if workers == 0 {
+                Vec::new()
+            } else {
+                all[0].chunks(10_usize.div_ceil(workers)).map(Vec::from).collect()
+            }
+        });
+        type Input = Vec<u32>;
+        type Output = u32;
+        type Worker = ();
+
+        fn prepare(_: Size) -> Result<Inputs<Vec<u32>>> {
+            Ok(Inputs::new(vec![(1..=10).collect()]))
+        }
+
+        fn run(_: &mut (), run: &Vec<u32>) -> Result<u32> {
+            Ok(run.iter().sum())
+        }
+
+        fn check(runs: &[Vec<u32>], sums: &[u32]) -> Result<()> {
+            ensure!(runs.iter().map(|run| run.iter().sum::<u32>()).eq(sums.iter().copied()), "{sums:?}");
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_split_makes_the_same_work_into_other_tasks() {
+        let inputs = Arc::new(Runs::prepare(Size::Smoke).unwrap());
+        for (workers, expected) in [(1, vec![55]), (2, vec![15, 40]), (4, vec![6, 15, 24, 10])] {
+            let batch = Batch::<Runs>::new(Arc::clone(&inputs), workers);
+            assert_eq!(batch.tasks(), expected.len());
+            (0..batch.tasks()).for_each(|task| drop(batch.run(0, task).unwrap()));
+            let sums: Vec<u32> =
+                (0..batch.tasks()).map(|task| batch.answer(task).unwrap().unpack().unwrap()).collect();
+            assert_eq!(sums, expected);
+            batch.check().unwrap();
+        }
+        assert_eq!(Batch::<Runs>::new(inputs, 0).tasks(), 1, "none were made, so the input is the task");
+    }
+}
