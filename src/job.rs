@@ -341,7 +341,7 @@ mod tests {
         for (workers, expected) in [(1, vec![55]), (2, vec![15, 40]), (4, vec![6, 15, 24, 10])] {
             let batch = Batch::<Runs>::new(Arc::clone(&inputs), workers);
             assert_eq!(batch.tasks(), expected.len());
-            (0..batch.tasks()).for_each(|task| drop(batch.run(0, task).unwrap()));
+            (0..batch.tasks()).for_each(|task| _ = batch.run(0, task).unwrap());
             let sums: Vec<u32> =
                 (0..batch.tasks()).map(|task| batch.answer(task).unwrap().unpack().unwrap()).collect();
             assert_eq!(sums, expected);
