@@ -267,7 +267,7 @@ thread_local! {
 ///
 /// The panic hook stays silent for it: printing a backtrace would cost 50 ms inside the task's span, and
 /// the failure says the same.
-fn quietly<R>(code: impl FnOnce() -> R) -> Result<R, String> {
+pub(crate) fn quietly<R>(code: impl FnOnce() -> R) -> Result<R, String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let outer = panic::take_hook();

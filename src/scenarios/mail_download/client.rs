@@ -20,6 +20,7 @@ use rustls_platform_verifier::BuilderVerifierExt;
 use serde::{Deserialize, Serialize};
 
 use crate::fixtures::imap::{Account, Imap, PASSWORD};
+use crate::job::quietly;
 
 /// The user's own mailbox, and its password.
 pub(super) const MAILBOX: &str = "PARBENCH_IMAP";
@@ -27,6 +28,8 @@ pub(super) const SECRET: &str = "PARBENCH_IMAP_PASSWORD";
 /// Longer than any fixture takes, short enough to hear of a dead host.
 const TIMEOUT: Duration = Duration::from_secs(30);
 const PORT: u16 = 993;
+/// Of what a server says, so that a sentence stays one.
+const MOST_WORDS: usize = 200;
 
 /// Where a mailbox is; its password is not here, since this travels.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +76,9 @@ impl Place {
         let decode = |part: &str| percent_decode_str(part).decode_utf8().map(String::from).with_context(help);
         let (user, mailbox) = (decode(url.username())?, decode(url.path().trim_start_matches('/'))?);
         ensure!(!user.is_empty(), "{}; it has no user", help());
+        // A command is a line, and so is an error.
+        let plain = !user.contains(char::is_control) && !mailbox.contains(char::is_control);
+        ensure!(plain, "{}, with no line break or other control character", help());
         let host = url.host_str().filter(|host| !host.is_empty());
         Ok(Place {
             host: host
@@ -90,37 +96,42 @@ impl Place {
         if self.certificate.is_some() {
             return Ok(PASSWORD.into());
         }
-        let password = env::var(SECRET).ok().filter(|password| !password.is_empty());
-        password
-            .with_context(|| format!("set {SECRET} to the password of {} at {}", self.user, self.address()))
+        let password = env::var_os(SECRET).filter(|password| !password.is_empty());
+        let password = password.with_context(|| {
+            format!("set {SECRET} to the password of {} at {}", self.user, self.address())
+        })?;
+        let password = password.into_string().map_err(|_| anyhow!("{SECRET} is not UTF-8"))?;
+        ensure!(!password.contains(['\r', '\n']), "{SECRET} has a line break in it");
+        Ok(password)
     }
 
     fn address(&self) -> String {
-        format!("{}:{}", self.host, self.port)
+        // Of an IPv6 address only brackets say where it ends.
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
     }
 
     /// Connects, logs in and opens the mailbox: a real one for reading only.
     pub(super) fn open(&self, trust: &mut Trust) -> Result<Session<'_>> {
         let password = self.password()?;
         let mut client = Client::new(self.connect(trust.config(self)?)?);
-        let greeting = client.read_greeting().map_err(|error| self.explain("it did not greet", error))?;
+        let greeting = self.ask("it did not greet", || client.read_greeting())?;
         if !greeting.starts_with(b"* OK") {
             let words = String::from_utf8_lossy(&greeting);
-            bail!(
-                "{}: it does not let anybody in ({})",
-                self.address(),
-                words.trim_start_matches("* ").trim()
-            );
+            let words = self.quote(words.trim_start_matches("* "));
+            bail!("{}: it does not let anybody in ({words})", self.address());
         }
-        let session = client.login(&self.user, &password);
-        let mut session = session.map_err(|(error, _)| self.explain_log_in(error, &password))?;
-        let opened = match self.certificate {
-            Some(_) => session.select(&self.mailbox),
-            None => session.examine(&self.mailbox),
-        };
-        opened.map_err(|error| {
-            self.explain(&format!("it did not open the mailbox `{}`", self.mailbox), error)
-        })?;
+        let log_in = || client.login(&self.user, &password).map_err(|(error, _)| error);
+        let session = self.ask(&format!("it did not log {} in", self.user), log_in);
+        let mut session = session.map_err(|error| anyhow!("{error}; is the password in {SECRET} right?"))?;
+        let open = if self.certificate.is_some() { "SELECT" } else { "EXAMINE" };
+        // Not the library's `select` and `examine`: they fail at more than is wrong, such as a warning.
+        let open = format!("{open} \"{}\"", escape(&self.mailbox));
+        let what = format!("it did not open the mailbox `{}`", self.mailbox);
+        self.ask(&what, || session.run_command_and_check_ok(open))?;
         Ok(Session { place: self, imap: session })
     }
 
@@ -150,46 +161,55 @@ impl Place {
         Ok(StreamOwned::new(connection, stream))
     }
 
-    fn explain_log_in(&self, error: Error, password: &str) -> anyhow::Error {
-        let (address, what) = (self.address(), format!("it did not log {} in", self.user));
-        let error = match error {
-            // A server may repeat what it was told.
-            Error::No(_) | Error::Bad(_) if !may_tell(&error.to_string(), password) => {
-                anyhow!("{address}: {what}")
-            }
-            Error::Validate(_) => {
-                return anyhow!("the user or the password for {address} has a line break in it");
-            }
-            error => self.explain(&what, error),
+    /// Has the library ask the server; `what` says what failed, in words without the library's own, which may hold
+    /// whole mails.
+    fn ask<T>(&self, what: &str, question: impl FnOnce() -> imap::error::Result<T>) -> Result<T> {
+        // The library's parser panics at some answers, such as a date that is NIL.
+        let error = match quietly(question) {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error)) => Some(error),
+            Err(_) => None,
         };
-        anyhow!("{error}; is the password in {SECRET} right?")
-    }
-
-    /// What went wrong, in words; the library's own may hold whole mails.
-    fn explain(&self, what: &str, error: Error) -> anyhow::Error {
         let why = match error {
-            Error::Io(error) => words(&error),
-            Error::No(no) => no.to_string(),
-            Error::Bad(bad) => bad.to_string(),
-            Error::Bye(bye) => format!("it hung up: {bye}"),
-            Error::ConnectionLost => "the connection broke off".into(),
+            Some(Error::Io(error)) => words(&error),
+            Some(Error::No(no)) => self.quote(&no.information),
+            Some(Error::Bad(bad)) => self.quote(&bad.information),
+            Some(Error::ConnectionLost) => "the connection broke off".into(),
+            // `Error::Bye` as well: the library says so of every line that it cannot read.
             _ => "its answer makes no sense".into(),
         };
-        anyhow!("{}: {what} ({})", self.address(), why.trim())
+        bail!("{}: {what} ({why})", self.address())
+    }
+
+    /// A server's words: not if it repeats the password, and no more than fits into a sentence at a terminal.
+    fn quote(&self, words: &str) -> String {
+        if !self.password().is_ok_and(|password| may_tell(words, &password)) {
+            return "in words with the password among them".into();
+        }
+        let plain = |letter: char| if letter.is_control() { ' ' } else { letter };
+        words.trim().chars().take(MOST_WORDS).map(plain).collect()
     }
 }
 
-/// The system's words, but for a limit of ours that was reached.
+/// The system's words, but for what happens to every server some day.
 fn words(error: &io::Error) -> String {
     match error.kind() {
         ErrorKind::WouldBlock | ErrorKind::TimedOut => format!("no answer within {} s", TIMEOUT.as_secs()),
+        ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
+            "the connection broke off".into()
+        }
         _ => error.to_string(),
     }
 }
 
 /// Whether a server's words may be shown: not if the password is among them, as it is or with its quotes escaped.
 fn may_tell(words: &str, password: &str) -> bool {
-    !words.contains(password) && !words.contains(&password.replace('\\', r"\\").replace('"', "\\\""))
+    !words.contains(password) && !words.contains(&escape(password))
+}
+
+/// As it stands between quotes in a command.
+fn escape(words: &str) -> String {
+    words.replace('\\', r"\\").replace('"', "\\\"")
 }
 
 impl Trust {
@@ -225,8 +245,7 @@ impl Trust {
 impl Session<'_> {
     /// The numbers of all mails, in order.
     pub(super) fn search_all(&mut self) -> Result<Vec<u32>> {
-        let found =
-            self.imap.search("ALL").map_err(|error| self.place.explain("it did not search", error))?;
+        let found = self.place.ask("it did not search", || self.imap.search("ALL"))?;
         let mut numbers: Vec<_> = found.into_iter().collect();
         numbers.sort_unstable();
         if numbers.is_empty() {
@@ -239,17 +258,17 @@ impl Session<'_> {
     /// A mail as the server has it: `fetch(i, '(RFC822)')`, or, of a real mailbox, what does not mark it as read.
     pub(super) fn fetch(&mut self, number: u32) -> Result<Vec<u8>> {
         let items = if self.place.certificate.is_some() { "(RFC822)" } else { "(BODY.PEEK[])" };
-        let mails = self.imap.fetch(number.to_string(), items);
-        let mails =
-            mails.map_err(|error| self.place.explain(&format!("it did not send mail {number}"), error))?;
-        let mail = mails.iter().find(|mail| mail.message == number).and_then(imap::types::Fetch::body);
+        let what = format!("it did not send mail {number}");
+        let mails = self.place.ask(&what, || self.imap.fetch(number.to_string(), items))?;
+        // A server may send flags of any mail at any time, of this one too.
+        let mail = mails.iter().filter(|mail| mail.message == number).find_map(imap::types::Fetch::body);
         let gone = || format!("{}: there is no mail {number} any more", self.place.address());
         mail.map(<[u8]>::to_vec).with_context(gone)
     }
 
     /// `client.close()`; the connection ends with it.
     pub(super) fn close(mut self) -> Result<()> {
-        self.imap.close().map_err(|error| self.place.explain("it did not close the mailbox", error))
+        self.place.ask("it did not close the mailbox", || self.imap.close())
     }
 }
 
@@ -272,6 +291,7 @@ mod tests {
             place("h.example", 10_993, "me@mail.example", "INBOX")
         );
         assert_eq!(parse("imaps://a+b=c@[::1]:7/a/b"), place("::1", 7, "a+b=c", "a/b"));
+        assert_eq!(Place::parse("imaps://me@[::1]/").unwrap().address(), "[::1]:993");
     }
 
     #[test]
@@ -285,6 +305,8 @@ mod tests {
             ("imaps://h.example/INBOX", "it has no user"),
             ("imaps:///INBOX", "it has no"),
             ("imaps://me@h.example:tiger/", "like imaps://USER@HOST/MAILBOX"),
+            ("imaps://me%0D%0Ax@h.example/", "with no line break"),
+            ("imaps://me@h.example/IN%1BBOX", "with no line break"),
         ] {
             let error = format!("{:#}", Place::parse(url).unwrap_err());
             assert!(error.contains(reason), "{url}: {error}");
