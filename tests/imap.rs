@@ -140,7 +140,9 @@ fn states() -> Result<()> {
     for line in ["* 3 EXISTS", "* 0 RECENT", "* FLAGS (\\Seen)", "[UIDVALIDITY 1]", "[UIDNEXT 1004]"] {
         ensure!(answer.contains(line), "{line} is not in {answer}");
     }
-    talk.expect("EXAMINE INBOX", "OK [READ-ONLY]")?;
+    ensure!(answer.contains("[PERMANENTFLAGS (\\Seen)]"), "{answer}");
+    let answer = talk.expect("EXAMINE INBOX", "OK [READ-ONLY]")?;
+    ensure!(answer.contains("[PERMANENTFLAGS ()]"), "{answer}");
     // A mailbox that is not there leaves none selected.
     talk.expect("SELECT Other", "NO there is no such mailbox")?;
     talk.expect("FETCH 1 FLAGS", "BAD select a mailbox first")?;
@@ -262,6 +264,7 @@ fn refusals() -> Result<()> {
         "FETCH 1 ALL",
         "FETCH 1 (ENVELOPE)",
         "FETCH 1 BODY[HEADER]",
+        &format!("FETCH 1 (FLAGS{})", " BODY[]".repeat(1_000)),
         "STORE 1 +FLAGS (\\Deleted)",
         "LIST \"\" *",
         "EXPUNGE",
@@ -316,6 +319,8 @@ fn too_long() -> Result<()> {
     // It is refused before it is sent.
     talk.expect("SELECT {1000000}", "tag. BAD the literal is too long\r\n")?;
     talk.expect("FETCH 2 FLAGS", "* 2 FETCH")?;
+    talk.say(" {4000000000}\r\n")?;
+    ensure!(talk.line()?.starts_with("* BAD the literal is too long"), "a long literal of nobody's");
     // This one comes anyway, and what is in it is no command.
     talk.say(format!("a SELECT {{40000+}}\r\n{}\r\n", "x LOGOUT\r\n".repeat(4_000)))?;
     ensure!(talk.until("a")?.contains("BAD the command is too long"), "a long literal");
@@ -331,6 +336,7 @@ fn babble() -> Result<()> {
         let answer = talk.line()?;
         ensure!(answer.contains(" BAD "), "line {line}: {answer}");
     }
+    ensure!(talk.line()?.starts_with("* BYE "), "it hangs up without a word");
     talk.ended()
 }
 
