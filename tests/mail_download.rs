@@ -237,6 +237,8 @@ fn second_server() -> Result<()> {
         Server { user: "reader", port, certificate, password: Dovecot::PASSWORD, _kept: Box::new(dovecot) };
     imaplib(&server)?;
     curl(&server)?;
+    let error = sentence(&server, &server.url().replace("INBOX", "Entwürfe"))?;
+    ensure!(error.contains("the mailbox `Entwürfe` is empty"), "{error}");
     server.answers()
 }
 

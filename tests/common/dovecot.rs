@@ -76,7 +76,7 @@ impl Dovecot {
     pub(crate) fn start(mails: u32) -> Result<Dovecot> {
         let folder = Folder::new()?;
         let (path, text) = (folder.path(), folder.path().display().to_string());
-        for name in ["run", "state", "mail/cur", "mail/new", "mail/tmp"] {
+        for name in ["run", "state", "mail/cur", "mail/new", "mail/tmp", "mail/.Entw&APw-rfe/cur"] {
             fs::create_dir_all(path.join(name))?;
         }
         for number in 1..=mails {

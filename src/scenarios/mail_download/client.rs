@@ -129,7 +129,7 @@ impl Place {
         let mut session = session.map_err(|error| anyhow!("{error}; is the password in {SECRET} right?"))?;
         let open = if self.certificate.is_some() { "SELECT" } else { "EXAMINE" };
         // Not the library's `select` and `examine`: they fail at more than is wrong, such as a warning.
-        let open = format!("{open} \"{}\"", escape(&self.mailbox));
+        let open = format!("{open} \"{}\"", escape(&utf7(&self.mailbox)));
         let what = format!("it did not open the mailbox `{}`", self.mailbox);
         self.ask(&what, || session.run_command_and_check_ok(open))?;
         Ok(Session { place: self, imap: session })
@@ -210,6 +210,31 @@ fn may_tell(words: &str, password: &str) -> bool {
 /// As it stands between quotes in a command.
 fn escape(words: &str) -> String {
     words.replace('\\', r"\\").replace('"', "\\\"")
+}
+
+/// A mailbox's name as a command has it (modified UTF-7: RFC 3501, 5.1.3); the library leaves that to us.
+fn utf7(name: &str) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+,";
+    let is_plain = |letter: char| matches!(letter, ' '..='~');
+    let (mut encoded, mut rest) = (String::new(), name);
+    while let Some(first) = rest.chars().next() {
+        let end = rest.find(|letter| is_plain(letter) != is_plain(first)).unwrap_or(rest.len());
+        let (run, after) = rest.split_at(end);
+        rest = after;
+        if is_plain(first) {
+            encoded += &run.replace('&', "&-");
+            continue;
+        }
+        let bits = run.encode_utf16().flat_map(|unit| (0..16).rev().map(move |bit| unit >> bit & 1));
+        let digit = |bits: &[u16]| {
+            let number = bits.iter().fold(0, |number, bit| number << 1 | bit) << (6 - bits.len());
+            char::from(DIGITS[usize::from(number)])
+        };
+        encoded.push('&');
+        encoded.extend(bits.collect::<Vec<_>>().chunks(6).map(digit));
+        encoded.push('-');
+    }
+    encoded
 }
 
 impl Trust {
@@ -311,6 +336,20 @@ mod tests {
             let error = format!("{:#}", Place::parse(url).unwrap_err());
             assert!(error.contains(reason), "{url}: {error}");
             assert!(!error.contains("tiger"), "{url}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_mailbox_is_named_as_servers_name_it() {
+        // The last is RFC 3501's own.
+        for (name, encoded) in [
+            ("Sent mail", "Sent mail"),
+            ("R&D", "R&-D"),
+            ("Entwürfe", "Entw&APw-rfe"),
+            ("é&🎉", "&AOk-&-&2DzfiQ-"),
+            ("~peter/mail/台北/日本語", "~peter/mail/&U,BTFw-/&ZeVnLIqe-"),
+        ] {
+            assert_eq!(utf7(name), encoded);
         }
     }
 
