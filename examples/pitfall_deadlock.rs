@@ -124,7 +124,7 @@ fn watch_both() -> Result<ExitCode> {
     let lines = [
         format!("Two threads make {transfers} transfers between two accounts, locking one, then both."),
         format!("In opposite orders they stood still after {done}: each waits for the other's lock."),
-        format!("The child said {still} times, every 10 ms, that it is alive and no further."),
+        format!("They are in a child process, which said {still} times in a row: no progress."),
         "So its parent killed it: the threads cannot go on, nor be ended one by one.".to_string(),
         format!("Cured: with one order of locks for both, {} of {transfers} were made.", ordered.done),
     ];

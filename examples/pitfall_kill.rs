@@ -3,7 +3,8 @@
 //! `cargo run --release --example pitfall_kill`. What article 001 says of Python's holds for Rust's, and for the same
 //! reason. A process owns its memory, so the system can take all of it away. A thread shares its memory: killed in the
 //! middle, it would leave locks held and data half written, so Rust has no means to do that, and where a system has
-//! one it is unsafe. A thread ends when its function returns.
+//! one it is unsafe. A thread ends when its function returns. (What a process shares, such as a file, it leaves half
+//! written, too.)
 
 #[path = "pitfalls/mod.rs"]
 mod pitfalls;
@@ -118,8 +119,11 @@ fn main() -> Result<ExitCode> {
         format!("{ended_by_kill} of {KILLS} processes were killed in the middle of their task."),
         format!("Until it was gone, one took {} us (median), {} us at most.", us(median), us(max)),
         format!("Their parent went on: the next one finished its task, {answer}."),
-        format!("A thread counts on, whatever is done: {} by now. Nothing ends it.", COUNTED.load(SeqCst)),
-        "Cured: another one ended when asked by a flag. This ends with the process.".to_string(),
+        format!(
+            "No call in std ends another thread: one has counted to {}, and goes on.",
+            COUNTED.load(SeqCst)
+        ),
+        "Cured: one that looks at a flag ended. The other ends only with its process.".to_string(),
     ];
     let numbers = json!({
         "killed": KILLS, "ended_by_kill": ended_by_kill, "kill_median_ns": median, "kill_max_ns": max,

@@ -48,11 +48,11 @@ fn main() -> Result<ExitCode> {
     };
     let ms = |ns: u64| ns as f64 / 1e6;
     let lines = [
-        format!("Two threads need the same two locks, and give way: {ATTEMPTS} attempts each."),
+        format!("Two threads in step need the same two locks and give way: {ATTEMPTS} attempts each."),
         format!("Done after 1/4, 2/4, 3/4 and all of the attempts: {}.", list(&polite.done, u64::to_string)),
         format!("CPU time by then: {} ms.", list(&polite.cpu_ns, |ns| format!("{:.1}", ms(*ns)))),
         "They worked on and on and got nowhere; neither ever waited for a lock.".to_string(),
-        format!("Cured: with pauses of random length, {cured_done} attempts were successful."),
+        format!("Cured: with pauses of random length, one got both locks {cured_done} times."),
     ];
     let numbers = json!({
         "attempts": ATTEMPTS, "done": done, "cured_done": cured_done,
@@ -95,7 +95,7 @@ fn meet(tries_now: fn() -> bool) -> Course {
     })
 }
 
-/// What has to be done before an attempt, in vain each time: some 10 us of work.
+/// What has to be done before an attempt, in vain each time: some 20 us of work.
 fn prepare() {
     std::hint::black_box((0..30_000_u64).fold(0, |sum, number| std::hint::black_box(sum ^ number)));
 }

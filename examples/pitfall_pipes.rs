@@ -60,7 +60,7 @@ fn main() -> Result<ExitCode> {
     };
     let lines = [
         format!("A parent writes {BYTES} bytes to a child, which sends each one back."),
-        format!("The parent reads only afterwards. It came as far as {written} bytes; {read} read."),
+        format!("The parent reads only afterwards. It has written {written} bytes and read {read}."),
         "Both pipes are full, and each waits for the other: no lock, no thread needed.".to_string(),
         format!("A watchdog looked {still} times, saw no byte move, and killed the child."),
         format!("Cured: with a thread that writes while one reads, {cured_read} bytes came back."),

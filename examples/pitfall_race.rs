@@ -18,8 +18,8 @@ use serde_json::json;
 
 /// Updates of each thread.
 const UPDATES: u64 = 50;
-/// The same where nothing is arranged: more, since chance has to do it, and again if none is lost, which is so
-/// whenever the system has both threads take turns on one CPU.
+/// The same where nothing is arranged: more, since chance has to do it, and again if none is lost. That is so if one
+/// thread has ended before the other wakes, and mostly if the system has both take turns on one CPU.
 const CHANCE_UPDATES: u64 = 500_000;
 const MOST_CHANCE_UPDATES: u64 = 10 * 2 * CHANCE_UPDATES;
 
@@ -64,7 +64,8 @@ fn main() -> Result<ExitCode> {
     let (updates, counted) = (2 * UPDATES, counter.into_inner());
     let lost = updates - counted;
 
-    // The same with nothing between read and write. On one CPU this may well lose nothing, for months.
+    // The same with nothing between read and write. On one CPU it goes wrong only if the system happens to change
+    // threads just there: rare enough to pass every test.
     let (mut chance_updates, mut chance_lost) = (0, 0);
     while chance_lost == 0 && chance_updates < MOST_CHANCE_UPDATES {
         let counter = AtomicU64::new(0);

@@ -266,7 +266,6 @@ fn refusals() -> Result<()> {
         "FETCH 1 BODY[HEADER]",
         &format!("FETCH 1 (FLAGS{})", " BODY[]".repeat(1_000)),
         "STORE 1 +FLAGS (\\Deleted)",
-        "LIST \"\" *",
         "EXPUNGE",
         "DELETE INBOX",
         "COPY 1 Other",

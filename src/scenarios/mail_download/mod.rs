@@ -16,7 +16,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use self::client::{MAILBOX, Place, Trust};
+use self::client::{MAILBOX, Place, SECRET, Trust};
 use super::url_download::Digest;
 use crate::fixtures::folder::Folder;
 use crate::fixtures::imap::{Account, Imap};
@@ -56,6 +56,9 @@ impl Workload for MailDownload {
             numbers.truncate(MAILS);
             return Ok(Inputs::new(vec![Errand { place, numbers, folder: path, seed: None }]).keep(folder));
         }
+        // Who has a password to give wants no fixture.
+        let homeless = env::var_os(SECRET).is_some_and(|password| !password.is_empty());
+        ensure!(!homeless, "{SECRET} is set and {MAILBOX} is not: whose password is it?");
         let server = Imap::start()?;
         let account = Account {
             mails: size.pick(20, MAILS as u32, MAILS as u32),
