@@ -149,6 +149,10 @@ fn is_installed(program: &str, arguments: &[&str], words: &str) -> bool {
     is
 }
 
+fn has_imaplib() -> bool {
+    is_installed("python3", &["-c", "import imaplib, ssl; print('imaplib')"], "imaplib")
+}
+
 fn own() -> Result<()> {
     let server = Server::fixture()?;
     server.answers()?;
@@ -171,7 +175,7 @@ fn own() -> Result<()> {
     ensure!(text.contains("mail_download") && !text.contains("sesame") && !text.contains("reader"), "{text}");
     let output = server.run(&rounds, &server.url().replace("INBOX", ""))?;
     ensure!(output.status.success(), "INBOX is not the default");
-    if is_installed("python3", &["-c", "import imaplib, ssl; print('imaplib')"], "imaplib") {
+    if has_imaplib() {
         let seen =
             python(&server, "print(client.search(None, 'SEEN')[1][0].decode() or 'none')", Path::new("."))?;
         ensure!(seen.trim() == "none", "seen: {seen}");
@@ -199,7 +203,7 @@ fn python(server: &Server, code: &str, folder: &Path) -> Result<String> {
 
 /// The article's own client.
 fn imaplib(server: &Server) -> Result<()> {
-    if !is_installed("python3", &["-c", "import imaplib, ssl; print('imaplib')"], "imaplib") {
+    if !has_imaplib() {
         return Ok(());
     }
     let folder = tempfile::tempdir()?;
