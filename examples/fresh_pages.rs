@@ -1,29 +1,29 @@
-//! What reuse of memory is worth: an array of 80 MB doubled in each of 16 tasks, on two threads and in two processes.
+//! What the reuse of memory is worth: 16 tasks each double an array of 80 MB, on two threads and in two processes.
 //!
-//! `cargo run --release --example fresh_pages` measures it with shared arrays whose memory is used again, with shared
-//! arrays that come in fresh pages every time, which the system has to find and clear, and with private arrays.
-//! All are interleaved: every round runs them in a random order and then in its reverse, each twice in a row, of which
-//! the second is measured.
+//! `cargo run --release --example fresh_pages` measures this with shared arrays in reused memory, with shared arrays in
+//! fresh pages, which the system has to find and clear each time, and with private arrays. All are interleaved: every
+//! round runs them in a random order and then in the reverse order. Each runs twice in a row, and the second run is
+//! measured.
 
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use parbench::array::keep_unused;
-use parbench::executors::{Executor, Kind, Means};
-use parbench::record::percentile;
+use parbench::data::keep_unused;
+use parbench::executors::{Executor, ExecutorKind, PoolOptions};
+use parbench::measure::percentile;
 use parbench::{Array, Inputs, Job, Scenario, Size, Workload};
 
 const WORKERS: usize = 2;
 const TASKS: usize = 16;
-/// Numbers of each task: 80 MB.
+/// Numbers per task: 80 MB.
 const LENGTH: usize = 10_000_000;
 const ROUNDS: usize = 12;
-/// What a process keeps for its next arrays, unless it says otherwise.
-const KEPT: u64 = 4 << 30;
+/// How many bytes a process keeps for its next arrays by default.
+const DEFAULT_KEPT: u64 = 4 << 30;
 
 /// The same array for every task.
 fn shared_inputs() -> Result<Inputs<Array<f64>>> {
-    let fill = |array: &mut [f64]| array.iter_mut().enumerate().for_each(|(place, x)| *x = place as f64);
+    let fill = |array: &mut [f64]| array.iter_mut().enumerate().for_each(|(index, x)| *x = index as f64);
     Ok(Inputs::new(vec![Array::shared(LENGTH, fill)?; TASKS]))
 }
 
@@ -33,18 +33,18 @@ fn double_shared(x: &Array<f64>) -> Result<Array<f64>> {
     })
 }
 
-/// A few probes of every answer.
+/// Checks a sample of every answer.
 fn check(answers: &[Array<f64>]) -> Result<()> {
     ensure!(answers.len() == TASKS, "{} answers", answers.len());
     for (task, doubled) in answers.iter().enumerate() {
-        let right = |place: usize| doubled[place] == place as f64 * 2.0;
+        let right = |index: usize| doubled[index] == index as f64 * 2.0;
         ensure!(doubled.len() == LENGTH, "task {task}: {} numbers", doubled.len());
         ensure!((0..LENGTH).rev().step_by(9_973).all(right), "task {task}: a wrong answer");
     }
     Ok(())
 }
 
-/// Shared arrays whose memory is used again.
+/// Shared arrays in reused memory.
 struct Reused;
 
 impl Workload for Reused {
@@ -67,12 +67,12 @@ impl Workload for Reused {
 }
 
 /// A worker that keeps no memory for its next array.
-struct Wasteful;
+struct WithoutReuse;
 
-impl Default for Wasteful {
+impl Default for WithoutReuse {
     fn default() -> Self {
         keep_unused(0);
-        Wasteful
+        WithoutReuse
     }
 }
 
@@ -83,13 +83,13 @@ impl Workload for Fresh {
     const NAME: &'static str = "fresh";
     type Input = Array<f64>;
     type Output = Array<f64>;
-    type Worker = Wasteful;
+    type Worker = WithoutReuse;
 
     fn prepare(_: Size) -> Result<Inputs<Array<f64>>> {
         shared_inputs()
     }
 
-    fn run(_: &mut Wasteful, x: &Array<f64>) -> Result<Array<f64>> {
+    fn run(_: &mut WithoutReuse, x: &Array<f64>) -> Result<Array<f64>> {
         double_shared(x)
     }
 
@@ -108,7 +108,7 @@ impl Workload for Private {
     type Worker = ();
 
     fn prepare(_: Size) -> Result<Inputs<Array<f64>>> {
-        let array: Array<f64> = (0..LENGTH).map(|place| place as f64).collect::<Vec<_>>().into();
+        let array: Array<f64> = (0..LENGTH).map(|index| index as f64).collect::<Vec<_>>().into();
         Ok(Inputs::new(vec![array; TASKS]))
     }
 
@@ -121,25 +121,27 @@ impl Workload for Private {
     }
 }
 
-static WAYS: &[Scenario] = &[Scenario::of::<Reused>(), Scenario::of::<Fresh>(), Scenario::of::<Private>()];
-const ABOUT: [&str; 3] = ["shared, memory used again", "shared, fresh pages", "private"];
+static SCENARIOS: &[Scenario] =
+    &[Scenario::of::<Reused>(), Scenario::of::<Fresh>(), Scenario::of::<Private>()];
+const LABELS: [&str; 3] = ["shared, reused memory", "shared, fresh pages", "private"];
 const EXECUTORS: [&str; 2] = ["threads", "processes"];
 
-/// A way on an executor.
+/// A scenario on an executor.
 struct Variant {
-    way: usize,
+    /// The index in [`SCENARIOS`].
+    scenario: usize,
     executor: Box<dyn Executor>,
     job: Arc<dyn Job>,
-    /// Of the batch in random order and of that in the reverse, in each round, ns.
+    /// The times of the two batches of each round, one in the random order and one in its reverse, in ns.
     walls: Vec<u64>,
 }
 
 impl Variant {
-    /// How long a batch takes, ns, right after one like it: what that one has left is there to be used again, if it
-    /// is kept.
+    /// Runs two batches and returns the time of the second, in ns. It reuses the memory that the first batch has left,
+    /// if that memory is kept.
     fn run(&mut self) -> Result<u64> {
-        // Of this process; workers have said for themselves.
-        keep_unused(if WAYS[self.way].name == Fresh::NAME { 0 } else { KEPT });
+        // This is the limit of this process. Worker processes set their own.
+        keep_unused(if SCENARIOS[self.scenario].name == Fresh::NAME { 0 } else { DEFAULT_KEPT });
         self.batch()?;
         self.batch()
     }
@@ -153,13 +155,18 @@ impl Variant {
 }
 
 fn main() -> Result<()> {
-    parbench::bench::enter(WAYS);
+    parbench::bench::enter(SCENARIOS);
     let mut variants = Vec::new();
-    for (way, scenario) in WAYS.iter().enumerate() {
-        let jobs = scenario.prepare(Size::Default)?;
+    for (index, scenario) in SCENARIOS.iter().enumerate() {
+        let prepared = scenario.prepare(Size::Default)?;
         for executor in EXECUTORS {
-            let executor = Kind::find(executor)?.start(&Means::workers(WORKERS))?;
-            variants.push(Variant { way, executor, job: jobs(WORKERS), walls: Vec::new() });
+            let executor = ExecutorKind::find(executor)?.start(&PoolOptions::new(WORKERS))?;
+            variants.push(Variant {
+                scenario: index,
+                executor,
+                job: prepared.job(WORKERS),
+                walls: Vec::new(),
+            });
         }
     }
     for variant in &mut variants {
@@ -168,28 +175,31 @@ fn main() -> Result<()> {
     let mut random = 1;
     for _ in 0..ROUNDS {
         let order = shuffle(variants.len(), &mut random);
-        for &place in order.iter().chain(order.iter().rev()) {
-            let wall = variants[place].run()?;
-            variants[place].walls.push(wall);
+        for &index in order.iter().chain(order.iter().rev()) {
+            let wall = variants[index].run()?;
+            variants[index].walls.push(wall);
         }
     }
     println!(
         "ms for {TASKS} x 80 MB on {WORKERS} workers: medians; processes/threads in each of {ROUNDS} rounds"
     );
     println!("{:28} {:>9} {:>9}   median, 10th to 90th percentile", "", "threads", "processes");
-    for (way, about) in ABOUT.iter().enumerate() {
-        let ours: Vec<_> =
-            variants.iter().filter(|variant| variant.way == way).map(|variant| &variant.walls).collect();
+    for (scenario, label) in LABELS.iter().enumerate() {
+        let ours: Vec<_> = variants
+            .iter()
+            .filter(|variant| variant.scenario == scenario)
+            .map(|variant| &variant.walls)
+            .collect();
         let [threads, processes] = ours[..] else { unreachable!("there are two executors") };
         let ms = |walls: &[u64]| Ok::<_, anyhow::Error>(rank(50, walls.iter().copied())? as f64 / 1e6);
-        // The two batches of a round together; thousandths, since ranks are of whole numbers.
+        // The sums of the two batches of each round. The ratios are in thousandths, since `rank` takes whole numbers.
         let pairs = threads.chunks(2).zip(processes.chunks(2));
         let sum = |walls: &[u64]| walls.iter().sum::<u64>();
         let ratios: Vec<_> =
             pairs.map(|(threads, processes)| 1_000 * sum(processes) / sum(threads)).collect();
         let ratio = |percent| Ok::<_, anyhow::Error>(rank(percent, ratios.iter().copied())? as f64 / 1e3);
         println!(
-            "{about:28} {:9.2} {:9.2}   {:.2}, {:.2} to {:.2}",
+            "{label:28} {:9.2} {:9.2}   {:.2}, {:.2} to {:.2}",
             ms(threads)?,
             ms(processes)?,
             ratio(50)?,
@@ -204,7 +214,7 @@ fn rank(percent: usize, values: impl Iterator<Item = u64>) -> Result<u64> {
     percentile(percent, values).context("nothing was measured")
 }
 
-/// A random order (Fisher and Yates, splitmix64), the same on every run.
+/// Returns a random order (Fisher–Yates, splitmix64), the same in every run.
 fn shuffle(length: usize, state: &mut u64) -> Vec<usize> {
     let mut order: Vec<_> = (0..length).collect();
     for last in (1..length).rev() {

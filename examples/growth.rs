@@ -3,97 +3,40 @@
 //! `cargo run --release --example growth` prints three tables, medians of several batches. Every batch but the first
 //! of its kind is measured; answers are checked outside the clock.
 
-use std::cell::RefCell;
+#[path = "../tests/common/action/mod.rs"]
+mod action;
+
 use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
-use parbench::executors::{Executor, Kind, Means};
-use parbench::record::percentile;
-use parbench::{Array, Inputs, Job, Scenario, Size, Workload};
-use serde::{Deserialize, Serialize};
+use action::{Act, Action, Payload};
+use anyhow::{Context, Result};
+use parbench::executors::{Executor, ExecutorKind, PoolOptions, Shapes};
+use parbench::measure::percentile;
+use parbench::{Array, Job, Scenario, TypedJob};
 
 /// How long a cell of a table is measured, unless its batches are longer.
 const CELL: Duration = Duration::from_millis(400);
 /// Fewest and most batches of a cell.
 const BATCHES: (usize, usize) = (3, 201);
 
-/// An array, doubled; the same that is sent is made of it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-enum Load {
-    Nothing,
-    Private(Array<f64>),
-    Shared(Array<f64>),
-}
-
-struct Double;
-
-thread_local! {
-    /// The inputs of the next job.
-    static NEXT: RefCell<Vec<Load>> = const { RefCell::new(Vec::new()) };
-}
-
-impl Workload for Double {
-    const NAME: &'static str = "double";
-    type Input = Load;
-    type Output = Load;
-    type Worker = ();
-
-    fn prepare(_: Size) -> Result<Inputs<Load>> {
-        Ok(Inputs::new(NEXT.take()))
-    }
-
-    fn run(_: &mut (), load: &Load) -> Result<Load> {
-        Ok(match load {
-            Load::Nothing => Load::Nothing,
-            Load::Private(numbers) => {
-                Load::Private(numbers.iter().map(|number| number * 2.0).collect::<Vec<_>>().into())
-            }
-            Load::Shared(numbers) => Load::Shared(Array::shared(numbers.len(), |doubled| {
-                doubled.iter_mut().zip(&numbers[..]).for_each(|(doubled, number)| *doubled = number * 2.0);
-            })?),
-        })
-    }
-
-    fn check(loads: &[Load], answers: &[Load]) -> Result<()> {
-        ensure!(loads.len() == answers.len(), "{} answers to {} tasks", answers.len(), loads.len());
-        let right = |(load, answer): (&Load, &Load)| match (load, answer) {
-            (Load::Nothing, Load::Nothing) => true,
-            (Load::Private(numbers), Load::Private(doubled))
-            | (Load::Shared(numbers), Load::Shared(doubled)) => {
-                // A few probes.
-                let step = numbers.len() / 100 + 1;
-                let places = (0..numbers.len()).rev().step_by(step);
-                numbers.len() == doubled.len()
-                    && places.into_iter().all(|place| doubled[place] == numbers[place] * 2.0)
-            }
-            _ => false,
-        };
-        ensure!(loads.iter().zip(answers).all(right), "a wrong answer");
-        Ok(())
-    }
-}
-
-static DOUBLE: &[Scenario] = &[Scenario::of::<Double>()];
-
 const EXECUTORS: [&str; 3] = ["serial", "threads", "processes"];
 
 fn main() -> Result<()> {
-    parbench::bench::enter(DOUBLE);
+    parbench::bench::enter([Scenario::of::<Act>()]);
     tasks()?;
     payloads()?;
     workers()
 }
 
-fn job(loads: Vec<Load>, workers: usize) -> Result<Arc<dyn Job>> {
-    NEXT.set(loads);
-    Ok(DOUBLE[0].prepare(Size::Smoke)?(workers))
+fn job(actions: Vec<Action>, workers: usize) -> Arc<dyn Job> {
+    Arc::new(TypedJob::<Act>::new(actions, workers))
 }
 
 fn start(executor: &str, workers: usize) -> Result<Box<dyn Executor>> {
-    let kind = Kind::find(executor)?;
-    kind.start(&Means::workers(if kind.single { 1 } else { workers }))
+    let kind = ExecutorKind::find(executor)?;
+    kind.start(&PoolOptions::new(if kind.shapes == Shapes::Single { 1 } else { workers }))
 }
 
 /// The median time of a batch, ns.
@@ -130,7 +73,7 @@ fn tasks() -> Result<()> {
         "serial", "threads", "processes"
     );
     for tasks in (0..=6).map(|power| 10usize.pow(power)) {
-        let job = job(vec![Load::Nothing; tasks], 2)?;
+        let job = job(vec![Action::Nothing; tasks], 2);
         print!("{tasks:9}");
         for executor in EXECUTORS {
             let wall = measure(&mut *start(executor, 2)?, &job)?;
@@ -159,14 +102,14 @@ fn payloads() -> Result<()> {
         }
         let number = |place: usize| place as f64;
         let length = bytes / size_of::<f64>();
-        let loads: [&dyn Fn() -> Result<Load>; 2] =
-            [&|| Ok(Load::Private((0..length).map(number).collect::<Vec<_>>().into())), &|| {
-                Ok(Load::Shared(Array::shared(length, |numbers| {
+        let payloads: [&dyn Fn() -> Result<Payload<f64>>; 2] =
+            [&|| Ok(Payload::private((0..length).map(number).collect())), &|| {
+                Ok(Payload::Shared(Array::shared(length, |numbers| {
                     numbers.iter_mut().enumerate().for_each(|(place, element)| *element = number(place));
                 })?))
             }];
-        for load in loads {
-            let job = job(vec![load()?], 1)?;
+        for payload in payloads {
+            let job = job(vec![Action::Double(payload()?)], 1);
             for executor in EXECUTORS {
                 print!(" {:10.4}", ms(measure(&mut *start(executor, 1)?, &job)?));
             }
@@ -199,12 +142,12 @@ fn workers() -> Result<()> {
     );
     for workers in (0..=6).map(|power| 1 << power) {
         print!("{workers:7}");
-        let many = job(vec![Load::Nothing; TASKS], workers)?;
+        let many = job(vec![Action::Nothing; TASKS], workers);
         for executor in ["threads", "processes"] {
             let wall = measure(&mut *start(executor, workers)?, &many)?;
             print!(" {:10.3}", wall as f64 / 1e3 / TASKS as f64);
         }
-        let one = job(vec![Load::Nothing], workers)?;
+        let one = job(vec![Action::Nothing], workers);
         for executor in ["threads", "forkserver", "processes"] {
             // The fork server itself is started once for all.
             drop(start(executor, 1)?);

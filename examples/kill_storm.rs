@@ -4,6 +4,9 @@
 //! this process had before and afterwards; it fails if anything was lost, doubled, wrong, unexplained or left.
 
 #[cfg(target_os = "linux")]
+#[path = "../tests/common/action/mod.rs"]
+mod action;
+#[cfg(target_os = "linux")]
 #[path = "../tests/common/storm/mod.rs"]
 mod storm;
 
@@ -13,13 +16,14 @@ fn main() -> anyhow::Result<()> {
 
     parbench::bench::enter(storm::SCENARIOS);
     let number = |place, otherwise| match std::env::args().nth(place) {
-        Some(number) => number.parse().with_context(|| format!("`{number}` is no number")),
+        Some(number) => number.parse().with_context(|| format!("`{number}` is not a number")),
         None => Ok(otherwise),
     };
     let (kills, seed) = (number(1, 10_000)?, number(2, 1)?);
-    let report = storm::rage(kills, seed)?;
-    print!("{report}");
-    ensure!(report.wrong().is_empty(), "{} things are not as they should be", report.wrong().len());
+    let summary = storm::run(kills, seed)?;
+    print!("{summary}");
+    let errors = summary.errors().len();
+    ensure!(errors == 0, "{errors} things are not as they should be");
     Ok(())
 }
 

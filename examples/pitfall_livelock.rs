@@ -1,8 +1,9 @@
-//! A livelock: two threads that give way to each other, run all the time and get nowhere.
+//! A livelock: two threads give way to each other, run all the time and make no progress.
 //!
-//! `cargo run --release --example pitfall_livelock`. Each needs two locks. Each takes its own and tries the other's;
-//! if that is taken, it politely gives its own back and begins again. As when two people meet in a corridor and step
-//! aside, both to the same side. Unlike in a deadlock nobody waits: it costs CPU time, and looks like work.
+//! `cargo run --release --example pitfall_livelock`. Each thread needs two locks. It takes its own and tries the
+//! other's; if that is taken, it politely releases its own and starts again. Two people who meet in a corridor do the
+//! same if both step to the same side. Unlike in a deadlock, neither thread waits: a livelock costs CPU time, and looks
+//! like work.
 
 #[path = "pitfalls/mod.rs"]
 mod pitfalls;
@@ -19,12 +20,12 @@ use parbench::Usage;
 use pitfalls::Pitfall;
 use serde_json::json;
 
-/// Attempts of each thread: a livelock would go on, a demonstration must not.
+/// Attempts per thread. A livelock would go on, a demonstration must not.
 const ATTEMPTS: u64 = 200;
 
-/// What there was at each quarter of the attempts.
+/// CPU time and successful attempts at each quarter of the attempts.
 #[derive(Default)]
-struct Course {
+struct Progress {
     cpu_ns: Vec<u64>,
     done: Vec<u64>,
 }
@@ -32,8 +33,8 @@ struct Course {
 fn main() -> Result<ExitCode> {
     let began = Instant::now();
     let polite = meet(|| true);
-    // The cure: a thread that gave way waits for a random time before it tries again; here by a coin that it
-    // tosses before each attempt. Waiting for the *same* time would cure nothing.
+    // The cure: a thread that gave way waits for a random time before it tries again. Here it tosses a coin before
+    // each attempt. Waiting for the *same* time would not help.
     let random = meet(|| RandomState::new().build_hasher().finish() & 1 == 0);
 
     let (done, cured_done) = (polite.done[3], random.done[3]);
@@ -49,58 +50,62 @@ fn main() -> Result<ExitCode> {
     let ms = |ns: u64| ns as f64 / 1e6;
     let lines = [
         format!("Two threads in step need the same two locks and give way: {ATTEMPTS} attempts each."),
-        format!("Done after 1/4, 2/4, 3/4 and all of the attempts: {}.", list(&polite.done, u64::to_string)),
+        format!(
+            "Successful after 1/4, 2/4, 3/4 and all of the attempts: {}.",
+            list(&polite.done, u64::to_string)
+        ),
         format!("CPU time by then: {} ms.", list(&polite.cpu_ns, |ns| format!("{:.1}", ms(*ns)))),
-        "They worked on and on and got nowhere; neither ever waited for a lock.".to_string(),
-        format!("Cured: with pauses of random length, one got both locks {cured_done} times."),
+        "They worked all the time without progress; neither ever waited for a lock.".to_string(),
+        format!("Cured: with pauses of random length, a thread got both locks {cured_done} times."),
     ];
     let numbers = json!({
         "attempts": ATTEMPTS, "done": done, "cured_done": cured_done,
         "cpu_ns": polite.cpu_ns, "done_by_then": polite.done,
     });
-    pitfall.tell(began, done == 0 && cpu_grew, lines, numbers)
+    pitfall.report(began, done == 0 && cpu_grew, lines, numbers)
 }
 
-/// Two threads with as many attempts each. `tries_now` says whether one makes this attempt or sits it out.
+/// Runs two threads with the same number of attempts each. `tries_now` decides whether a thread makes an attempt or
+/// skips it.
 ///
-/// Two equal threads that fail at the same time and begin again at the same time stay in step, as long as nothing
-/// disturbs them. The barriers keep them in step on a busy machine too, in the cure as well as without: only then is
-/// it certain that it is the random pause that helps, and not some other program.
-fn meet(tries_now: fn() -> bool) -> Course {
+/// Two equal threads that fail at the same time and start again at the same time stay in step, as long as nothing
+/// disturbs them. The barrier keeps them in step on a busy machine, too, both with and without the cure. Otherwise
+/// another program might help, and not the random pause.
+fn meet(tries_now: fn() -> bool) -> Progress {
     let locks = [Mutex::new(()), Mutex::new(())];
-    let in_step = Barrier::new(2);
+    let barrier = Barrier::new(2);
     let done = AtomicU64::new(0);
     let cpu_before = cpu_ns();
-    let walk = |me: usize| {
-        let mut course = Course::default();
+    let run = |me: usize| {
+        let mut progress = Progress::default();
         for attempt in 1..=ATTEMPTS {
             prepare();
             let own = tries_now().then(|| locks[me].lock().expect("no thread panics"));
-            in_step.wait();
+            barrier.wait();
             if own.is_some() && locks[1 - me].try_lock().is_ok() {
                 done.fetch_add(1, SeqCst);
             }
-            in_step.wait();
-            drop(own); // After you!
+            barrier.wait();
+            drop(own); // It gives way.
             if attempt % (ATTEMPTS / 4) == 0 {
-                course.cpu_ns.push(cpu_ns() - cpu_before);
-                course.done.push(done.load(SeqCst));
+                progress.cpu_ns.push(cpu_ns() - cpu_before);
+                progress.done.push(done.load(SeqCst));
             }
         }
-        course
+        progress
     };
     thread::scope(|scope| {
-        scope.spawn(|| walk(1));
-        walk(0)
+        scope.spawn(|| run(1));
+        run(0)
     })
 }
 
-/// What has to be done before an attempt, in vain each time: some 20 us of work.
+/// The work before an attempt, about 20 us. It is wasted if the attempt fails.
 fn prepare() {
     std::hint::black_box((0..30_000_u64).fold(0, |sum, number| std::hint::black_box(sum ^ number)));
 }
 
-/// CPU time of this process so far.
+/// The CPU time of this process so far.
 fn cpu_ns() -> u64 {
     let usage = Usage::now();
     usage.user_ns + usage.system_ns

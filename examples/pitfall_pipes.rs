@@ -1,8 +1,9 @@
-//! A deadlock between processes: parent and child each wait until the other empties a full pipe.
+//! A deadlock between processes: a parent and its child each wait for the other to empty a full pipe.
 //!
-//! `cargo run --release --example pitfall_pipes`. They share no variable and take no lock, which is why programs of
-//! several processes are said to be easy to get right. But a pipe holds only some bytes (64 KiB on Linux), and who
-//! writes to a full one waits. The parent writes everything before it reads anything; the child answers at once.
+//! `cargo run --release --example pitfall_pipes`. The processes share no variable and take no lock, which is why
+//! programs with several processes are said to be easy to get right. But a pipe has a limited capacity (64 KiB on
+//! Linux), and a write to a full pipe blocks. The parent writes everything before it reads anything; the child answers
+//! at once.
 
 #[path = "pitfalls/mod.rs"]
 mod pitfalls;
@@ -17,14 +18,15 @@ use anyhow::{Context, Result};
 use pitfalls::{Pitfall, awake};
 use serde_json::json;
 
-/// Much more than both pipes and the child hold.
+/// Bytes to send: many more than both pipes and the child hold.
 const BYTES: usize = 1 << 20;
-const PIECE: usize = 4 << 10;
-/// So many looks of the watchdog in a row at which no byte has moved are a stand-still. Who looks needs a CPU as who
-/// writes does, so this is no limit in time.
-const STILL: u64 = 30;
+/// Bytes per read or write.
+const CHUNK: usize = 4 << 10;
+/// How many looks in a row at which the watchdog sees no byte move count as a deadlock. The watchdog needs a CPU as a
+/// writer does, so this is not a time limit.
+const IDLE_LIMIT: u64 = 30;
 
-/// How many bytes the parent has written and read.
+/// The number of bytes that the parent has written and read.
 #[derive(Default)]
 struct Moved {
     written: AtomicUsize,
@@ -36,11 +38,11 @@ fn main() -> Result<ExitCode> {
         return Ok(echo());
     }
     let began = Instant::now();
-    let (full, still) = converse(|stdin, stdout, moved| {
+    let (full, idle_looks) = converse(|stdin, stdout, moved| {
         write_all(stdin, moved)?;
         read_all(stdout, moved)
     })?;
-    // The cure: a thread writes while this one reads. `poll` on both pipes would do, too.
+    // The cure: one thread writes while another reads. `poll` on both pipes would also work.
     let (cured, _) = converse(|stdin, stdout, moved| {
         thread::scope(|scope| {
             scope.spawn(|| write_all(stdin, moved));
@@ -59,71 +61,72 @@ fn main() -> Result<ExitCode> {
         processes: 2,
     };
     let lines = [
-        format!("A parent writes {BYTES} bytes to a child, which sends each one back."),
-        format!("The parent reads only afterwards. It has written {written} bytes and read {read}."),
-        "Both pipes are full, and each waits for the other: no lock, no thread needed.".to_string(),
-        format!("A watchdog looked {still} times, saw no byte move, and killed the child."),
-        format!("Cured: with a thread that writes while one reads, {cured_read} bytes came back."),
+        format!("A parent writes {BYTES} bytes to a child, which sends each byte back."),
+        format!("The parent writes everything before it reads. It wrote {written} bytes and read {read}."),
+        "Both pipes are full, and each process waits for the other, without any lock.".to_string(),
+        format!("A watchdog looked {idle_looks} times, saw no byte move, and killed the child."),
+        format!("Cured: if one thread writes while another reads, {cured_read} bytes come back."),
     ];
     let numbers = json!({
-        "bytes": BYTES, "written": written, "read": read, "looks": still,
+        "bytes": BYTES, "written": written, "read": read, "looks": idle_looks,
         "cured_written": cured_written, "cured_read": cured_read,
     });
-    pitfall.tell(began, still >= STILL && written < BYTES && read == 0, lines, numbers)
+    let deadlocked = idle_looks >= IDLE_LIMIT && written < BYTES && read == 0;
+    pitfall.report(began, deadlocked, lines, numbers)
 }
 
-/// The child. It ends by itself if its parent dies: a pipe whose other end is closed has an end, or is an error.
+/// The child. It exits if its parent dies: once the other end of a pipe is closed, a read returns 0 and a write fails.
 fn echo() -> ExitCode {
     let (mut stdin, mut stdout) = (io::stdin(), io::stdout());
-    let mut piece = [0; PIECE];
-    while let Ok(length @ 1..) = stdin.read(&mut piece)
-        && stdout.write_all(&piece[..length]).and_then(|()| stdout.flush()).is_ok()
+    let mut chunk = [0; CHUNK];
+    while let Ok(length @ 1..) = stdin.read(&mut chunk)
+        && stdout.write_all(&chunk[..length]).and_then(|()| stdout.flush()).is_ok()
     {}
     ExitCode::SUCCESS
 }
 
-/// Starts a child and lets a thread talk with it, as `talk` does. The thread that calls this is the watchdog: what it
-/// returns is how often in a row it saw nothing move, 0 if all went well.
+/// Starts a child and runs `talk` with it on another thread. The calling thread is the watchdog: it returns how many
+/// times in a row it saw no byte move, or 0 if `talk` succeeded.
 fn converse(talk: impl Fn(ChildStdin, ChildStdout, &Moved) -> io::Result<()> + Sync) -> Result<(Moved, u64)> {
     let mut echo = Command::new(std::env::current_exe()?);
     let mut child = echo.arg("echo").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-    let (stdin, stdout) = child.stdin.take().zip(child.stdout.take()).context("both are pipes")?;
+    let (stdin, stdout) = child.stdin.take().zip(child.stdout.take()).context("the child has no pipes")?;
     let moved = Moved::default();
     let look = || (moved.written.load(SeqCst), moved.read.load(SeqCst));
-    let still = thread::scope(|scope| {
+    let idle_looks = thread::scope(|scope| {
         let talking = scope.spawn(|| talk(stdin, stdout, &moved));
-        let (mut before, mut still) = (look(), 0);
+        let (mut before, mut idle_looks) = (look(), 0);
         while !talking.is_finished() {
             thread::sleep(Duration::from_millis(10));
-            still = if look() == before { still + 1 } else { 0 };
+            idle_looks = if look() == before { idle_looks + 1 } else { 0 };
             before = look();
-            // Nobody is awake but this thread.
-            if still >= STILL
+            // Only this thread is awake.
+            if idle_looks >= IDLE_LIMIT
                 && awake(child.id(), "").is_none_or(|awake| awake == 0)
                 && awake(std::process::id(), "").is_none_or(|awake| awake == 1)
             {
-                // The pipes close with it, so that who waits for them goes on, with an error.
+                // This closes the child's ends of the pipes, so a thread that waits for a pipe goes on, with an error.
                 child.kill()?;
                 break;
             }
         }
-        if talking.join().expect("it does not panic").is_ok() { Ok(0) } else { io::Result::Ok(still) }
+        if talking.join().expect("no thread panics").is_ok() { Ok(0) } else { io::Result::Ok(idle_looks) }
     })?;
     child.wait()?;
-    Ok((moved, still))
+    Ok((moved, idle_looks))
 }
 
 fn write_all(mut stdin: ChildStdin, moved: &Moved) -> io::Result<()> {
     while moved.written.load(SeqCst) < BYTES {
-        moved.written.fetch_add(stdin.write(&[7; PIECE])?, SeqCst);
+        moved.written.fetch_add(stdin.write(&[7; CHUNK])?, SeqCst);
     }
     Ok(())
 }
 
 fn read_all(mut stdout: ChildStdout, moved: &Moved) -> io::Result<()> {
-    let mut piece = [0; PIECE];
+    let mut chunk = [0; CHUNK];
     loop {
-        match stdout.read(&mut piece)? {
+        match stdout.read(&mut chunk)? {
             0 => return Ok(()),
             length => moved.read.fetch_add(length, SeqCst),
         };

@@ -1,7 +1,7 @@
 //! A race condition: two threads change one variable, and updates are lost.
 //!
-//! `cargo run --release --example pitfall_race`. To add 1 is to read, to add, and to write. If both threads read
-//! before either writes, both write the same sum, and one update is gone.
+//! `cargo run --release --example pitfall_race`. Adding 1 takes three steps: read, add, write. If both threads
+//! read before either writes, both write the same sum, and one update is lost.
 
 #[path = "pitfalls/mod.rs"]
 mod pitfalls;
@@ -16,14 +16,14 @@ use anyhow::Result;
 use pitfalls::Pitfall;
 use serde_json::json;
 
-/// Updates of each thread.
+/// Updates per thread.
 const UPDATES: u64 = 50;
-/// The same where nothing is arranged: more, since chance has to do it, and again if none is lost. That is so if one
-/// thread has ended before the other wakes, and mostly if the system has both take turns on one CPU.
+/// Updates per thread if the timing is left to chance: more, so that some are lost. If none is lost, the threads are
+/// run again. That happens if one thread ends before the other wakes up, and often if both take turns on one CPU.
 const CHANCE_UPDATES: u64 = 500_000;
-const MOST_CHANCE_UPDATES: u64 = 10 * 2 * CHANCE_UPDATES;
+const MAX_CHANCE_UPDATES: u64 = 10 * 2 * CHANCE_UPDATES;
 
-/// What most languages let you write, and Rust does not: a plain variable, changed by two threads.
+/// A plain variable that two threads change. Most languages allow this program, Rust does not.
 const REFUSED: &str = "\
 fn main() {
     let mut counter = 0;
@@ -35,7 +35,7 @@ fn main() {
 }
 ";
 
-/// The same with a mutex, which the compiler accepts.
+/// The same program with a mutex. The compiler accepts it.
 const ACCEPTED: &str = "\
 fn main() {
     let counter = std::sync::Mutex::new(0);
@@ -50,32 +50,32 @@ fn main() {
 fn main() -> Result<ExitCode> {
     let began = Instant::now();
 
-    // Without a data race, which safe Rust rules out, there still is a race condition: each read and each write is
-    // atomic, the two together are not. The barrier makes certain what is otherwise a matter of nanoseconds, that
-    // both read before either writes; it changes nothing in what the threads read and write.
+    // Safe Rust rules out data races, but not race conditions: each read and each write is atomic, but the two
+    // together are not. That both threads read before either writes is a matter of nanoseconds. The barrier makes
+    // it certain, and does not change what the threads read and write.
     let counter = AtomicU64::new(0);
-    let both = Barrier::new(2);
+    let barrier = Barrier::new(2);
     on_two_threads(UPDATES, || {
         let read = counter.load(Relaxed);
-        both.wait();
+        barrier.wait();
         counter.store(read + 1, Relaxed);
-        both.wait();
+        barrier.wait();
     });
     let (updates, counted) = (2 * UPDATES, counter.into_inner());
     let lost = updates - counted;
 
-    // The same with nothing between read and write. On one CPU it goes wrong only if the system happens to change
-    // threads just there: rare enough to pass every test.
+    // The same without a barrier. On one CPU, an update is lost only if the system happens to switch threads between
+    // the read and the write: rare enough to pass every test.
     let (mut chance_updates, mut chance_lost) = (0, 0);
-    while chance_lost == 0 && chance_updates < MOST_CHANCE_UPDATES {
+    while chance_lost == 0 && chance_updates < MAX_CHANCE_UPDATES {
         let counter = AtomicU64::new(0);
         on_two_threads(CHANCE_UPDATES, || counter.store(counter.load(Relaxed) + 1, Relaxed));
         chance_updates += 2 * CHANCE_UPDATES;
         chance_lost = 2 * CHANCE_UPDATES - counter.into_inner();
     }
 
-    // The first cure: whoever reads has the lock until it has written. The other thread is given every chance to
-    // come in between, and cannot. (With the barrier in there, this would be a deadlock.)
+    // The first cure: a thread holds the lock from its read to its write. The other thread is given every chance to
+    // come in between, but cannot. (With the barrier, this would be a deadlock.)
     let counter = Mutex::new(0);
     on_two_threads(UPDATES, || {
         let mut counter = counter.lock().expect("no holder panics");
@@ -85,7 +85,7 @@ fn main() -> Result<ExitCode> {
     });
     let mutex_counted = counter.into_inner()?;
 
-    // The second: one instruction that reads, adds and writes.
+    // The second cure: one atomic operation that reads, adds and writes.
     let counter = AtomicU64::new(0);
     on_two_threads(UPDATES, || _ = counter.fetch_add(1, Relaxed));
     let fetch_add_counted = counter.into_inner();
@@ -111,10 +111,10 @@ fn main() -> Result<ExitCode> {
         "chance_updates": chance_updates, "chance_lost": chance_lost,
         "refused": "E0499", "refused_code": REFUSED, "accepted_code": ACCEPTED,
     });
-    pitfall.tell(began, lost > 0, lines, numbers)
+    pitfall.report(began, lost > 0, lines, numbers)
 }
 
-/// Makes an update some times on each of two threads, which begin together.
+/// Runs `update` several times on each of two threads, which start together.
 fn on_two_threads(times: u64, update: impl Fn() + Sync) {
     let start = Barrier::new(2);
     thread::scope(|scope| {

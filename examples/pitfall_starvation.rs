@@ -1,7 +1,7 @@
-//! Starvation: a thread that wants a lock does not get it, while others get it again and again.
+//! Starvation: a thread waits for a lock and does not get it, while other threads get it again and again.
 //!
-//! `cargo run --release --example pitfall_starvation`. Three workers want one lock all the time. A lock that serves
-//! whoever came last, as some do because a thread that has just run has warm caches, starves whoever came first.
+//! `cargo run --release --example pitfall_starvation`. Three workers compete for one lock. If the lock serves the last
+//! to arrive first, the first to arrive starves. Some locks do so, because a thread that has just run has warm caches.
 
 #[path = "pitfalls/mod.rs"]
 mod pitfalls;
@@ -18,20 +18,21 @@ use pitfalls::Pitfall;
 use serde_json::json;
 
 const WORKERS: usize = 3;
-/// How often the lock is taken, by all workers together.
+/// How many times the lock is taken, by all workers together.
 const ACQUISITIONS: u64 = 300;
-/// The same where nothing is arranged: enough for some 30 ms, since a thread may wake a millisecond after the others,
-/// and three threads on two CPUs take turns of several. With fewer, who is late would look starved.
+/// The same if the timing is left to chance: enough for about 30 ms, since a thread may wake up a millisecond after the
+/// others, and three threads on two CPUs take turns of several milliseconds. With fewer, a late thread would look
+/// starved.
 const CHANCE_ACQUISITIONS: u64 = 3_000_000;
 
-/// Who has the lock, and who waits for it, the first to come in front.
+/// The worker that holds the lock, and those that wait for it, in the order of arrival.
 #[derive(Default)]
 struct Queue {
     holder: Option<usize>,
     waiting: VecDeque<usize>,
 }
 
-/// A lock that is handed from one worker to the next; `next` takes that one out of those who wait.
+/// A lock that is handed from one worker to the next. `next` removes the next holder from the waiting workers.
 struct QueueLock {
     queue: Mutex<Queue>,
     changed: Condvar,
@@ -56,8 +57,8 @@ impl QueueLock {
         self.changed.notify_all();
     }
 
-    /// Returns when all other workers want the lock, too.
-    fn await_the_others(&self) {
+    /// Blocks until all other workers wait for the lock.
+    fn wait_for_others(&self) {
         let queue = self.queue.lock().expect("no worker panics");
         drop(self.changed.wait_while(queue, |queue| queue.waiting.len() < WORKERS - 1));
     }
@@ -65,39 +66,39 @@ impl QueueLock {
 
 fn main() -> Result<ExitCode> {
     let began = Instant::now();
-    // The two locks differ in these words alone.
+    // The two locks differ only in this argument.
     let unfair = compete(VecDeque::pop_back);
     let fair = compete(VecDeque::pop_front);
     let std_mutex = compete_for_std_mutex();
 
-    let even = ACQUISITIONS / WORKERS as u64;
+    let even_share = ACQUISITIONS / WORKERS as u64;
     let (least, fair_least) = (least(unfair), least(fair));
     let pitfall = Pitfall {
         pitfall: "starvation",
         outcome: "starved",
-        // A tenth off, for whoever is served while the others are not there yet.
-        cured: fair_least * 10 >= even * 9,
+        // A tenth less is allowed, for workers that are served before the others have arrived.
+        cured: fair_least * 10 >= even_share * 9,
         cure: "a lock that serves in the order of arrival",
         threads: WORKERS,
         processes: 1,
     };
     let percent = std_mutex.map(|times| format!("{} %", times * 100 / CHANCE_ACQUISITIONS)).join(", ");
     let lines = [
-        format!("Three threads want one lock all the time; it is taken {ACQUISITIONS} times."),
-        format!("Whoever came last is served first: they get it {} times.", times(unfair)),
-        format!("So one of them got it {least} times, where {even} would be its share: it starved."),
-        format!("Cured: whoever came first is served first: {} times.", times(fair)),
-        format!("std's Mutex promises no order: {percent} in this run, nothing arranged."),
+        format!("Three threads keep competing for one lock, which is taken {ACQUISITIONS} times."),
+        format!("If the last to arrive is served first, they get it {} times.", times(unfair)),
+        format!("One of them got it {least} times instead of its share of {even_share}: it starved."),
+        format!("Cured: if the first to arrive is served first, they get it {} times.", times(fair)),
+        format!("std's Mutex guarantees no order: left to chance, {percent} in this run."),
     ];
     let numbers =
         json!({ "acquisitions": ACQUISITIONS, "unfair": unfair, "fair": fair, "std_mutex": std_mutex });
-    pitfall.tell(began, least * 10 < even, lines, numbers)
+    pitfall.report(began, least * 10 < even_share, lines, numbers)
 }
 
-/// How often each worker gets the lock.
+/// Returns how many times each worker gets the lock.
 ///
-/// To make it certain that a lock has to choose, its holder keeps it until all others wait for it. A lock that is the
-/// bottleneck of a program meets just that. The fair lock meets it, too.
+/// The holder keeps the lock until all other workers wait for it, so that the lock has to choose the next holder. That
+/// is what happens to a lock that is the bottleneck of a program. The same is done to the fair lock.
 fn compete(next: fn(&mut VecDeque<usize>) -> Option<usize>) -> [u64; WORKERS] {
     let lock = QueueLock { queue: Mutex::default(), changed: Condvar::new(), next };
     let left = AtomicU64::new(ACQUISITIONS);
@@ -107,7 +108,7 @@ fn compete(next: fn(&mut VecDeque<usize>) -> Option<usize>) -> [u64; WORKERS] {
             lock.lock(worker);
             let more = left.load(Relaxed) > 0;
             if more {
-                lock.await_the_others();
+                lock.wait_for_others();
                 left.fetch_sub(1, Relaxed);
                 mine += 1;
             }
@@ -119,7 +120,7 @@ fn compete(next: fn(&mut VecDeque<usize>) -> Option<usize>) -> [u64; WORKERS] {
     })
 }
 
-/// The same with the standard library's lock, nothing arranged.
+/// The same with the standard library's lock, with the timing left to chance.
 fn compete_for_std_mutex() -> [u64; WORKERS] {
     let left = Mutex::new(CHANCE_ACQUISITIONS);
     let start = Barrier::new(WORKERS);
@@ -137,7 +138,7 @@ fn compete_for_std_mutex() -> [u64; WORKERS] {
     })
 }
 
-/// What each of the workers returns.
+/// Runs `work` for each worker, on a thread of its own, and returns the results.
 fn on_threads(work: impl Fn(usize) -> u64 + Sync) -> [u64; WORKERS] {
     let work = &work;
     thread::scope(|scope| {

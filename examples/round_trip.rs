@@ -1,17 +1,17 @@
-//! The price of a task: an empty one on one warm worker, there and back.
+//! The price of a task: the round trip of an empty task to one warm worker.
 //!
-//! `cargo run --release --example round_trip` measures it where the system puts caller and worker, and with
-//! both on one CPU. There it is the cost of the machinery; on two CPUs most of it is the wake-up of an idle
-//! one, whatever the mechanism.
+//! `cargo run --release --example round_trip` measures it with caller and worker where the system puts them, and with
+//! both on one CPU. On one CPU it is the cost of the machinery. On two CPUs most of it is the wake-up of an idle CPU,
+//! whatever the mechanism.
 
 use anyhow::{Result, ensure};
-use parbench::executors::{ALL, Kind, Means};
-use parbench::record::percentile;
+use parbench::executors::{ALL, ExecutorKind, PoolOptions};
+use parbench::measure::percentile;
 use parbench::{Inputs, Scenario, Size, Workload};
 
-/// Tasks of a long batch.
+/// Tasks per long batch.
 const TASKS: u32 = 2_000;
-/// Long batches, and so many times that of one task.
+/// The number of long batches. There are 500 times as many batches of one task.
 const BATCHES: usize = 21;
 
 struct Echo;
@@ -40,9 +40,11 @@ static ECHO: &[Scenario] = &[Scenario::of::<Echo>()];
 
 fn main() -> Result<()> {
     parbench::bench::enter(ECHO);
-    println!("us for an empty task on one warm worker: median, smallest, largest");
-    println!("  alone: in a batch of its own; in a row: the mean of {TASKS}, processes with one in flight");
-    table("where the system puts caller and worker")?;
+    println!("us per empty task on one warm worker: median, minimum, maximum");
+    println!(
+        "  alone: in a batch of its own; in a row: the mean of {TASKS}, processes with one task in flight"
+    );
+    table("caller and worker placed by the system")?;
     if pin() {
         table("caller and worker on one CPU")?;
     }
@@ -59,9 +61,9 @@ fn table(placement: &str) -> Result<()> {
     Ok(())
 }
 
-fn measure(kind: &Kind, size: Size, batches: usize) -> Result<String> {
-    let mut executor = kind.start(&Means { in_flight: Some(1), ..Means::workers(1) })?;
-    let job = ECHO[0].prepare(size)?(1);
+fn measure(kind: &ExecutorKind, size: Size, batches: usize) -> Result<String> {
+    let mut executor = kind.start(&PoolOptions::new(1).prefetch(0))?;
+    let job = ECHO[0].prepare(size)?.job(1);
     let mut walls = Vec::new();
     for _ in 0..batches {
         let outcome = executor.execute(&job)?;
@@ -74,7 +76,7 @@ fn measure(kind: &Kind, size: Size, batches: usize) -> Result<String> {
     Ok(format!("{:9.2} {:9.2} {:9.2}", us(50), us(0), us(100)))
 }
 
-/// Puts this thread on CPU 0, and with it all that it starts from now on.
+/// Pins this thread to CPU 0, and with it all threads and processes that it starts from now on.
 #[cfg(target_os = "linux")]
 fn pin() -> bool {
     let mut cpus = rustix::thread::CpuSet::new();

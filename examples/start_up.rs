@@ -1,19 +1,19 @@
-//! The price of a worker: started, one empty task answered, ended and waited for.
+//! The price of a worker that is started, runs one empty task, is ended and is waited for.
 //!
-//! `cargo run --release --example start_up` measures a thread, a worker from the fork server and one that is this
-//! program executed again, interleaved, beside what the system takes for the same without any of our code: this
-//! program executed again that exits at once.
+//! `cargo run --release --example start_up` measures a thread, a worker forked by the fork server, and a worker that is
+//! this program executed again. For comparison, it also measures what the system takes without any code of parbench:
+//! for a plain thread, and for this program executed again and exiting at once. All are interleaved.
 
 use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use parbench::executors::{Kind, Means};
-use parbench::record::percentile;
+use parbench::executors::{ExecutorKind, PoolOptions};
+use parbench::measure::percentile;
 use parbench::{Inputs, Scenario, Size, Workload};
 
 const ROUNDS: usize = 200;
-/// The argument of a program that exits at once.
+/// The argument with which this program exits at once.
 const EXIT: &str = "exit";
 
 struct Nothing;
@@ -52,7 +52,7 @@ fn main() -> Result<()> {
             wall.push(begin.elapsed().as_nanos() as u64);
         }
     }
-    println!("us for one worker from start to end: median, 10th to 90th percentile of {ROUNDS}");
+    println!("us for one worker from start to end: median, 10th to 90th percentile of {ROUNDS} rounds");
     let names = [
         "a thread, started and joined",
         "this program, exiting at once",
@@ -68,30 +68,31 @@ fn main() -> Result<()> {
 }
 
 fn bare_thread() -> Result<()> {
-    let answer = std::thread::spawn(|| 1 + 1).join().expect("it does not panic");
-    ensure!(answer == 2, "it cannot add");
+    let answer = std::thread::spawn(|| 1 + 1).join().expect("the thread does not panic");
+    ensure!(answer == 2, "a wrong answer");
     Ok(())
 }
 
 fn bare_spawn() -> Result<()> {
-    ensure!(Command::new(std::env::current_exe()?).arg(EXIT).status()?.success(), "it failed");
+    ensure!(Command::new(std::env::current_exe()?).arg(EXIT).status()?.success(), "the program failed");
     Ok(())
 }
 
 fn threads() -> Result<()> {
-    start("threads")
+    run_one_task("threads")
 }
 
 fn forkserver() -> Result<()> {
-    start("forkserver")
+    run_one_task("forkserver")
 }
 
 fn processes() -> Result<()> {
-    start("processes")
+    run_one_task("processes")
 }
 
-fn start(executor: &str) -> Result<()> {
-    let mut executor = Kind::find(executor)?.start(&Means::workers(1))?;
-    executor.execute(&NOTHING[0].prepare(Size::Smoke)?(1))?.spans()?;
+/// Starts one worker, runs one task, and ends the worker.
+fn run_one_task(executor: &str) -> Result<()> {
+    let mut executor = ExecutorKind::find(executor)?.start(&PoolOptions::new(1))?;
+    executor.execute(&NOTHING[0].prepare(Size::Smoke)?.job(1))?.spans()?;
     Ok(())
 }

@@ -1,14 +1,12 @@
 //! The row that a workload becomes in a list: its types erased into a few function pointers.
 
+use std::fmt;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::job::{Batch, Job, Seat, Server};
-use crate::workload::{Scaling, Size, Workload};
-
-/// Makes a job over prepared inputs for one variant with so many workers; with weak scaling as many tasks.
-pub type Jobs = Box<dyn Fn(usize) -> Arc<dyn Job>>;
+use crate::job::{ErasedWorker, Job, TypedJob, WorkerState};
+use crate::workload::{Properties, Size, Workload};
 
 /// A workload with its types erased: one row in a list.
 ///
@@ -21,27 +19,21 @@ pub type Jobs = Box<dyn Fn(usize) -> Arc<dyn Job>>;
 /// #     fn run(_: &mut (), _: &()) -> anyhow::Result<()> { Ok(()) }
 /// #     fn check(_: &[()], _: &[()]) -> anyhow::Result<()> { Ok(()) }
 /// # }
-/// // A list is a `static`: `main(&[Scenario::of::<Mine>()])` would borrow from a temporary.
-/// static MINE: &[Scenario] = &[Scenario::of::<Mine>()];
-///
 /// fn main() {
-///     parbench::bench::main(MINE);
+///     parbench::bench::main([Scenario::of::<Mine>()]);
 /// }
 /// ```
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Scenario {
     /// See [`Workload::NAME`].
     pub name: &'static str,
     /// See [`Workload::WORKERS`].
     pub workers: &'static [usize],
-    /// See [`Workload::NESTED`].
-    pub nested: bool,
-    /// See [`Workload::SCALING`].
-    pub scaling: Scaling,
-    /// See [`Workload::COLD`].
-    pub cold: bool,
-    prepare: fn(Size) -> Result<Jobs>,
-    pub(crate) serve: fn() -> Box<dyn Server>,
+    /// What decides which executors run it, and on how many tasks.
+    pub properties: Properties,
+    prepare: fn(Size) -> Result<Prepared>,
+    make_worker: fn() -> Box<dyn ErasedWorker>,
 }
 
 impl Scenario {
@@ -50,26 +42,29 @@ impl Scenario {
         Scenario {
             name: W::NAME,
             workers: W::WORKERS,
-            nested: W::NESTED,
-            scaling: W::SCALING,
-            cold: W::COLD,
+            properties: Properties { scaling: W::SCALING, nested: W::NESTED, cold: W::COLD },
             prepare: prepare::<W>,
-            serve: || Box::new(Seat::<W>::default()),
+            make_worker: || Box::new(WorkerState::<W>::default()),
         }
     }
 
     /// Makes the inputs, once for all variants, and starts the fixtures that they need.
     ///
     /// # Errors
-    /// Where the workload's `prepare` fails, or makes no task.
-    pub fn prepare(&self, size: Size) -> Result<Jobs> {
+    /// If the workload's `prepare` fails, or makes no input.
+    pub fn prepare(&self, size: Size) -> Result<Prepared> {
         (self.prepare)(size).with_context(|| format!("cannot prepare `{}`", self.name))
     }
 
-    /// The scenario of that name in a list.
+    /// A worker of this scenario, its state not made yet: what a worker process runs tasks with.
+    pub(crate) fn worker(&self) -> Box<dyn ErasedWorker> {
+        (self.make_worker)()
+    }
+
+    /// Finds a scenario in a list by its name.
     ///
     /// # Errors
-    /// Where there is none: the sentence names those that there are.
+    /// If there is none of that name: the sentence lists the names that there are.
     pub fn find<'a>(scenarios: &'a [Scenario], name: &str) -> Result<&'a Scenario> {
         scenarios.iter().find(|scenario| scenario.name == name).with_context(|| {
             let names: Vec<_> = scenarios.iter().map(|scenario| scenario.name).collect();
@@ -78,8 +73,28 @@ impl Scenario {
     }
 }
 
-fn prepare<W: Workload>(size: Size) -> Result<Jobs> {
+/// A scenario's inputs and the fixtures that they need, of which jobs are made.
+pub struct Prepared {
+    make_job: Box<dyn Fn(usize) -> Arc<dyn Job>>,
+}
+
+impl Prepared {
+    /// A job over the inputs for an executor of at most so many workers; with [`crate::Scaling::Weak`] as many tasks.
+    pub fn job(&self, workers: usize) -> Arc<dyn Job> {
+        (self.make_job)(workers)
+    }
+}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Prepared")
+    }
+}
+
+fn prepare<W: Workload>(size: Size) -> Result<Prepared> {
     let inputs = Arc::new(W::prepare(size)?);
     ensure!(!inputs.tasks.is_empty(), "its `prepare` made no input, so there is no task to run");
-    Ok(Box::new(move |workers| Arc::new(Batch::<W>::new(Arc::clone(&inputs), workers))))
+    let make_job =
+        move |workers| Arc::new(TypedJob::<W>::scaled(Arc::clone(&inputs), workers)) as Arc<dyn Job>;
+    Ok(Prepared { make_job: Box::new(make_job) })
 }

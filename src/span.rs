@@ -1,18 +1,18 @@
-//! When things happened: one clock that every process of a run shares, and the span of one task on it.
+//! The clock that all processes of a run share, and the span of a task on it.
 
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 /// Nanoseconds of `CLOCK_MONOTONIC`.
 ///
-/// `std::time::Instant` reads the same clock but hides its value, and a span that starts in one process and
-/// is reported in another needs the value.
+/// `std::time::Instant` reads the same clock but hides its value, and a span that starts in one process and is reported in
+/// another needs the value.
 pub fn now() -> u64 {
     let time = clock_gettime(ClockId::Monotonic);
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// When a task's function was entered and left, in ns of [`now`], read by the worker that ran it.
+/// When a task's function was entered and left, ns of [`now`], read by the worker that ran it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stamps {
     /// Just before the task's function, after its input was unpacked.
@@ -21,30 +21,32 @@ pub struct Stamps {
     pub stopped: u64,
 }
 
-/// The life of one task: what the articles draw as a bar. All times are ns of [`now`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// When a task was sent, started, stopped and received: what the articles draw as a bar. All times are ns of [`now`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
 pub struct TaskSpan {
     /// The task's number, from 0.
     pub task: u32,
     /// The worker that ran it, from 0.
     pub worker: u16,
-    /// When the batch began: for every executor alike, so that `started - sent` is the time a task waited.
+    /// When the batch began, on every executor, so that `started - sent` is the time that the task waited.
     pub sent: u64,
     /// When the task's function was entered.
     pub started: u64,
     /// When the task's function was left.
     pub stopped: u64,
-    /// When its output was where the caller can read it; for workers in the same process that is `stopped`.
+    /// When the caller could read its output; the same as `stopped` for workers in the same process.
     pub received: u64,
 }
 
 impl TaskSpan {
-    /// The span of a task whose output needs no way back.
+    /// The span of a task that ran in this process.
     pub(crate) fn here(task: usize, worker: usize, sent: u64, stamps: Stamps) -> Self {
         TaskSpan::far(task, worker, sent, stamps, stamps.stopped)
     }
 
-    /// The span of a task whose output arrived at `received`.
+    /// The span of a task whose output arrived from elsewhere at `received`.
     pub(crate) fn far(task: usize, worker: usize, sent: u64, stamps: Stamps, received: u64) -> Self {
         let Stamps { started, stopped } = stamps;
         TaskSpan { task: task as u32, worker: worker as u16, sent, started, stopped, received }
@@ -55,7 +57,7 @@ impl TaskSpan {
         self.stopped.saturating_sub(self.started)
     }
 
-    /// How long the task waited from the beginning of the batch until its function was entered, ns.
+    /// How long the task waited, from the beginning of the batch until its function was entered, ns.
     pub fn wait_ns(&self) -> u64 {
         self.started.saturating_sub(self.sent)
     }

@@ -1,4 +1,4 @@
-//! What a batch cost the machine: CPU time, waiting for a CPU, memory, context switches and page faults.
+//! What a batch cost: CPU time, waiting for a CPU, memory, context switches and page faults.
 
 use std::fs;
 use std::mem::MaybeUninit;
@@ -8,21 +8,23 @@ use serde::{Deserialize, Serialize};
 
 /// What one or more processes have used.
 ///
-/// Fields that the system does not tell are 0: waiting time and peak memory come from `/proc`.
+/// Fields that the system does not report are 0: run-queue wait and peak memory come from `/proc`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
 pub struct Usage {
     /// CPU time in user mode, ns.
     pub user_ns: u64,
     /// CPU time in the kernel, ns.
     pub system_ns: u64,
-    /// Time that runnable threads waited for a CPU, ns: large where the machine was busy with other work.
-    pub queued_ns: u64,
-    /// Peak of resident memory since the last [`Usage::take`], bytes; over several processes the sum of their
-    /// peaks, so shared pages count once for each.
+    /// Time that runnable threads waited for a CPU, ns: large if the machine was busy with other work.
+    pub run_queue_wait_ns: u64,
+    /// Peak of resident memory since the last [`Usage::take`], bytes. For several processes it is the sum of their peaks, so
+    /// shared pages count once for each process.
     pub peak_bytes: u64,
     /// Context switches because a thread waited.
     pub voluntary_switches: u64,
-    /// Context switches because a thread was sent off its CPU.
+    /// Context switches because a thread lost its CPU to another one.
     pub involuntary_switches: u64,
     /// Page faults served without the disk.
     pub minor_faults: u64,
@@ -43,7 +45,7 @@ impl Usage {
         Usage {
             user_ns: ns(usage.ru_utime),
             system_ns: ns(usage.ru_stime),
-            queued_ns: queued_ns(),
+            run_queue_wait_ns: run_queue_wait_ns(),
             peak_bytes: peak_bytes(),
             voluntary_switches: usage.ru_nvcsw as u64,
             involuntary_switches: usage.ru_nivcsw as u64,
@@ -52,10 +54,10 @@ impl Usage {
         }
     }
 
-    /// The same, and begins a new peak of memory, which never falls by itself.
+    /// The same, and starts a new peak of memory, which never falls by itself.
     pub fn take() -> Usage {
         let usage = Usage::now();
-        // Not on every system, and not in every sandbox: the peak is that of the whole run there.
+        // If the system does not allow this, the peak is that of the whole run.
         let _ = fs::write("/proc/self/clear_refs", "5");
         usage
     }
@@ -84,7 +86,7 @@ impl Usage {
         Usage {
             user_ns: with(self.user_ns, other.user_ns),
             system_ns: with(self.system_ns, other.system_ns),
-            queued_ns: with(self.queued_ns, other.queued_ns),
+            run_queue_wait_ns: with(self.run_queue_wait_ns, other.run_queue_wait_ns),
             peak_bytes: 0,
             voluntary_switches: with(self.voluntary_switches, other.voluntary_switches),
             involuntary_switches: with(self.involuntary_switches, other.involuntary_switches),
@@ -94,8 +96,8 @@ impl Usage {
     }
 }
 
-/// The run-queue wait of all threads of this process: the file of the process itself knows its first only.
-fn queued_ns() -> u64 {
+/// The run-queue wait of all threads of this process: the process's own file covers its first thread only.
+fn run_queue_wait_ns() -> u64 {
     let Ok(threads) = fs::read_dir("/proc/self/task") else { return 0 };
     let wait = |text: String| text.split_whitespace().nth(1)?.parse::<u64>().ok();
     threads

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use anyhow::{Result, bail};
 
-use crate::message::Message;
+use crate::data::packet::Message;
 
 /// A task's function, its inputs and the check of its answers. It knows nothing of executors.
 ///
@@ -40,22 +40,22 @@ use crate::message::Message;
 pub trait Workload: 'static {
     /// The Criterion group, the heading in reports, and what a worker process is told. Unique in its list.
     const NAME: &'static str;
-    /// Worker counts worth measuring, beside one, the physical cores and twice as many.
+    /// Worker counts worth measuring, besides one, the number of physical cores and twice that number.
     const WORKERS: &'static [usize] = &[1, 2, 4];
     /// Its tasks use a thread pool of their own. The rayon executor is left out then: a rayon worker that
     /// waits for an inner pool takes up the next task meanwhile, and both spans are wrong.
     const NESTED: bool = false;
-    /// How the number of tasks goes with that of workers.
+    /// How the number of tasks depends on the number of workers.
     const SCALING: Scaling = Scaling::Strong;
-    /// How the inputs become other tasks for so many workers, such as one run of them for each worker, where an
-    /// article cuts its work so; `None`: every input is a task, whatever the number of workers.
+    /// Divides the inputs into other tasks for a number of workers, such as one share for each worker. `None`: every
+    /// input is a task, whatever the number of workers.
     const SPLIT: Option<Split<Self::Input>> = None;
-    /// Executors are started and ended inside the clock, for each batch: starting is the subject.
+    /// Executors are started and stopped inside the clock, for each batch: starting is the subject.
     const COLD: bool = false;
 
-    /// What a task gets.
+    /// The input of a task.
     type Input: Message;
-    /// What a task returns: a small digest, unless moving data is the subject.
+    /// The output of a task: a small digest, unless moving data is the subject.
     type Output: Message;
     /// A worker's own state, made before the clock starts, such as an HTTP client; `()` for none.
     type Worker: Default + Send;
@@ -63,34 +63,45 @@ pub trait Workload: 'static {
     /// Makes the inputs, one for each task, in the same order with the same content on every call.
     ///
     /// # Errors
-    /// Where a fixture cannot start or an input from outside is not usable.
+    /// If a fixture cannot start or an input from outside cannot be used.
     fn prepare(size: Size) -> Result<Inputs<Self::Input>>;
 
     /// One task: what is measured.
     ///
     /// # Errors
-    /// Whatever went wrong, as a sentence; it becomes the task's failure.
+    /// What went wrong, as a sentence; it becomes the task's failure.
     fn run(worker: &mut Self::Worker, input: &Self::Input) -> Result<Self::Output>;
 
-    /// Whether the answers are right, outside the clock. A fast wrong answer is a failure.
+    /// Checks the answers, outside the clock. A fast wrong answer is a failure.
     ///
     /// # Errors
-    /// What is wrong with which answer.
+    /// Which answer is wrong, and how.
     fn check(inputs: &[Self::Input], outputs: &[Self::Output]) -> Result<()>;
 }
 
-/// Makes tasks for so many workers of the inputs: all of the work, cut another way. If it makes none, the inputs are
-/// the tasks.
+/// Divides all of the work into tasks for a number of workers. If it returns none, the inputs are the tasks.
 pub type Split<I> = fn(&[I], usize) -> Vec<I>;
 
-/// How the number of tasks goes with that of workers.
+/// How the number of tasks depends on the number of workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scaling {
     /// Always the same tasks: how much sooner are they done?
     Strong,
-    /// As many tasks as workers, for the serial executor too: how much more is done in the same time? Of the
-    /// inputs as many are used, from the first on and round again.
+    /// As many tasks as workers, for the serial executor too: how much more is done in the same time? The inputs are
+    /// used from the first on and, if there are fewer inputs than workers, over again.
     Weak,
+}
+
+/// What of a workload decides which executors run it, and on how many tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Properties {
+    /// See [`Workload::SCALING`].
+    pub scaling: Scaling,
+    /// See [`Workload::NESTED`].
+    pub nested: bool,
+    /// See [`Workload::COLD`].
+    pub cold: bool,
 }
 
 /// A workload's inputs, one for each task, and what must stay alive while they are used.
@@ -115,6 +126,7 @@ impl<I> Inputs<I> {
 
 /// How large a workload's inputs are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Size {
     /// For tests: the whole suite in seconds.
     Smoke,
@@ -143,7 +155,7 @@ impl FromStr for Size {
             "smoke" => Ok(Size::Smoke),
             "default" => Ok(Size::Default),
             "article" => Ok(Size::Article),
-            _ => bail!("`{name}` is no size; use smoke, default or article"),
+            _ => bail!("`{name}` is not a size; use smoke, default or article"),
         }
     }
 }

@@ -1,95 +1,73 @@
 //! Every scenario on every executor gives the serial answers; new ones of both are tested by existing.
 
+#[path = "common/action/mod.rs"]
+mod action;
+mod common;
+
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use anyhow::{Result, ensure};
-use libtest_mimic::{Arguments, Trial};
-use parbench::executors::{ALL, Kind, Means, Place};
+use action::{Act, Action, Report};
+use anyhow::{Result, bail, ensure};
+use common::trial;
+use libtest_mimic::Arguments;
+use parbench::executors::{ALL, ExecutorKind, Isolation, PoolOptions, Suitability};
 use parbench::scenarios::FAMILIES;
-use parbench::{Inputs, Job, Packet, Scenario, Size, Workload};
-
-/// Which process and thread ran a task: what executors are about.
-struct Whereabouts;
-
-impl Workload for Whereabouts {
-    const NAME: &'static str = "whereabouts";
-    type Input = u32;
-    type Output = (u32, String);
-    type Worker = ();
-
-    fn prepare(_: Size) -> Result<Inputs<u32>> {
-        Ok(Inputs::new((0..30).collect()))
-    }
-
-    fn run(_: &mut (), n: &u32) -> Result<(u32, String)> {
-        // Long enough that no worker can take all tasks before the others are awake.
-        let mut sum = *n;
-        (0..3_000_000).for_each(|i| sum = std::hint::black_box(sum.wrapping_add(i)));
-        Ok((std::process::id(), format!("{:?}", std::thread::current().id())))
-    }
-
-    fn check(_: &[u32], _: &[(u32, String)]) -> Result<()> {
-        Ok(())
-    }
-}
-
-static OWN: &[Scenario] = &[Scenario::of::<Whereabouts>()];
-
-/// The scenarios of all families and our own, in one list: this program is the worker of all of them.
-fn all() -> &'static [Scenario] {
-    let lists = FAMILIES.iter().map(|(_, list)| *list).chain([OWN]);
-    Box::leak(lists.flatten().copied().collect())
-}
+use parbench::{Job, Packet, Scenario, Shape, Size, TypedJob, Workload};
 
 fn main() -> ExitCode {
-    let scenarios = all();
-    parbench::bench::enter(scenarios);
+    // This program is the worker of all of them.
+    let mut scenarios: Vec<Scenario> = FAMILIES.iter().flat_map(|(_, list)| *list).copied().collect();
+    scenarios.push(Scenario::of::<Act>());
+    parbench::bench::enter(&scenarios);
     let mut trials = Vec::new();
-    for scenario in scenarios {
-        for kind in ALL.iter().filter(|kind| kind.nests || !scenario.nested) {
-            let mut add = |means: Means| {
-                let bare = if means.bare { " (bare)" } else { "" };
-                let name = format!("{} on {}/{}{bare}", scenario.name, kind.name, means.workers);
-                let compare =
-                    move || agree(scenario, kind, &means).map_err(|error| format!("{error:#}").into());
-                if scenario.name != Whereabouts::NAME {
-                    trials.push(Trial::test(name, compare));
-                }
+    for &scenario in scenarios.iter().filter(|scenario| scenario.name != Act::NAME) {
+        let can_run =
+            |kind: &ExecutorKind| !matches!((kind.suits)(&scenario.properties), Suitability::Unsuited(_));
+        for kind in ALL.iter().filter(|kind| can_run(kind)) {
+            let mut add = |options: PoolOptions, what: &str| {
+                let name = format!("{} on {}/{}{what}", scenario.name, kind.name, options.shape());
+                trials.push(trial(name, move || agree(&scenario, kind, &options)));
             };
-            (1..=if kind.single { 1 } else { 3 }).for_each(|workers| add(Means::workers(workers)));
+            (1..=max_workers(kind)).for_each(|workers| add(PoolOptions::new(workers), ""));
             if kind.name == "processes" {
-                add(Means { bare: true, ..Means::workers(2) });
+                add(PoolOptions::new(2).without_shared_memory(), " (without shared memory)");
             }
         }
     }
-    trials.push(Trial::test("workers are processes, threads or this thread", || {
-        whereabouts().map_err(|error| format!("{error:#}").into())
-    }));
-    trials.push(Trial::test("every name is there once", move || {
+    trials.push(trial("workers are processes, threads or this thread", places));
+    trials.push(trial("every name is there once", move || {
         let names: BTreeSet<_> = scenarios.iter().map(|scenario| scenario.name).collect();
-        if names.len() == scenarios.len() { Ok(()) } else { Err("two scenarios share a name".into()) }
+        ensure!(names.len() == scenarios.len(), "two scenarios share a name");
+        Ok(())
     }));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+/// Three, if it can have so many.
+fn max_workers(kind: &ExecutorKind) -> usize {
+    if kind.shapes.contain(Shape::from(3)) { 3 } else { 1 }
 }
 
 /// One after the other: each starts workers of its own on what may be one core.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-fn agree(scenario: &Scenario, kind: &Kind, means: &Means) -> Result<()> {
+fn agree(scenario: &Scenario, kind: &ExecutorKind, options: &PoolOptions) -> Result<()> {
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let jobs = scenario.prepare(Size::Smoke)?;
+    let prepared = scenario.prepare(Size::Smoke)?;
+    let workers = options.shape().workers;
     // With weak scaling as many tasks as the others have.
-    let serial = answers(Kind::find("serial")?, &Means::workers(1), &jobs(means.workers))?;
-    let theirs = answers(kind, means, &jobs(means.workers))?;
+    let serial = answers(ExecutorKind::find("serial")?, &PoolOptions::new(1), &prepared.job(workers))?;
+    let theirs = answers(kind, options, &prepared.job(workers))?;
     ensure!(!serial.is_empty() && serial == theirs, "the answers differ from the serial ones");
     Ok(())
 }
 
 /// The answers of a second batch: the first finds nothing warm, the second nothing fresh.
-fn answers(kind: &Kind, means: &Means, job: &Arc<dyn Job>) -> Result<Vec<Packet>> {
-    let mut executor = kind.start(means)?;
+fn answers(kind: &ExecutorKind, options: &PoolOptions, job: &Arc<dyn Job>) -> Result<Vec<Packet>> {
+    let mut executor = kind.start(options)?;
     executor.execute(job)?.spans()?;
     job.check()?;
     let outcome = executor.execute(job)?;
@@ -97,7 +75,7 @@ fn answers(kind: &Kind, means: &Means, job: &Arc<dyn Job>) -> Result<Vec<Packet>
     ensure!(spans.len() == job.tasks(), "{} spans of {} tasks", spans.len(), job.tasks());
     for (task, span) in spans.iter().enumerate() {
         let order = [outcome.began, span.started, span.stopped, span.received, ended];
-        let sound = span.task as usize == task && usize::from(span.worker) < means.workers;
+        let sound = span.task as usize == task && usize::from(span.worker) < options.shape().workers;
         ensure!(
             sound && span.sent == outcome.began && order.is_sorted(),
             "task {task}: {span:?} in {outcome:?}"
@@ -108,20 +86,28 @@ fn answers(kind: &Kind, means: &Means, job: &Arc<dyn Job>) -> Result<Vec<Packet>
     answers
 }
 
-fn whereabouts() -> Result<()> {
+/// Which process and thread ran a task: what executors are about.
+fn places() -> Result<()> {
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    // Long enough that no worker can take all tasks before the others are awake.
+    let action = Action::Steps(vec![Action::BusyLoop(Duration::from_millis(3)), Action::ReportPlace]);
+    let place = |packet: Packet| match packet.unpack()? {
+        Report::Place { process, thread } => Ok((process, thread)),
+        report => bail!("it reports {report:?}"),
+    };
     for kind in ALL {
-        let workers = if kind.single { 1 } else { 3 };
-        let jobs = OWN[0].prepare(Size::Smoke)?;
-        let packets = answers(kind, &Means::workers(workers), &jobs(workers))?;
-        let places = packets.into_iter().map(Packet::unpack).collect::<Result<BTreeSet<(u32, String)>>>()?;
+        let workers = max_workers(kind);
+        let job: Arc<dyn Job> = Arc::new(TypedJob::<Act>::new(vec![action.clone(); 30], workers));
+        let packets = answers(kind, &PoolOptions::new(workers), &job)?;
+        let places = packets.into_iter().map(place).collect::<Result<BTreeSet<_>>>()?;
         let processes: BTreeSet<_> = places.iter().map(|(process, _)| *process).collect();
         let here = (std::process::id(), format!("{:?}", std::thread::current().id()));
         let elsewhere = places.len() >= workers && !places.contains(&here);
-        let sound = match kind.place {
-            Place::Here => places == BTreeSet::from([here.clone()]),
-            Place::Threads => elsewhere && processes == BTreeSet::from([here.0]),
-            Place::Processes => elsewhere && processes.len() == workers && !processes.contains(&here.0),
+        let sound = match kind.isolation {
+            Isolation::Caller => places == BTreeSet::from([here.clone()]),
+            Isolation::Thread => elsewhere && processes == BTreeSet::from([here.0]),
+            Isolation::Process => elsewhere && processes.len() == workers && !processes.contains(&here.0),
+            _ => false,
         };
         ensure!(
             sound,

@@ -1,29 +1,30 @@
 //! Arrays on their way to worker processes and back: every size and kind, and every limit they can meet.
 
+#[path = "common/action/mod.rs"]
+mod action;
 mod common;
-#[path = "common/duties.rs"]
-mod duties;
-#[path = "common/ways.rs"]
-mod ways;
+#[path = "common/pools.rs"]
+mod pools;
 
 use std::fs;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, ensure};
-use common::{WAYS, Way};
-use duties::{Blob, Cargo, DUTIES, Duty};
+use action::{Act, Action, Payload, Report};
+use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::Arguments;
-use parbench::executors::{Kind, Means};
-use parbench::{Array, Cause};
+use parbench::executors::{ExecutorKind, PoolOptions};
+use parbench::{Array, Cause, Executor, Pool, Scenario};
+use pools::{FLAVORS, PoolFlavor, failed, pool_trial, run};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use ways::{failed, pool, run};
+
+static SCENARIOS: &[Scenario] = &[Scenario::of::<Act>()];
 
 fn main() -> ExitCode {
-    parbench::bench::enter(DUTIES);
+    parbench::bench::enter(SCENARIOS);
     let mut trials = Vec::new();
-    for way in WAYS {
-        let mut add = |what, test: fn(&Way) -> Result<()>| {
-            trials.push(pool(format!("{what} ({})", way.name), move || test(way)));
+    for flavor in FLAVORS {
+        let mut add = |what, test: fn(&PoolFlavor) -> Result<()>| {
+            trials.push(pool_trial(format!("{what} ({})", flavor.name), move || test(flavor)));
         };
         add("nothing, a byte, a megabyte and 300 megabytes come back", payloads);
         add("arrays are numbered by batch after batch", reused);
@@ -31,10 +32,10 @@ fn main() -> ExitCode {
     }
     #[cfg(target_os = "linux")]
     trials.extend([
-        pool("a shared array cannot be taken away", shrinks),
-        pool("a worker without descriptors refuses arrays and lives", no_descriptor_there),
-        pool("without descriptors here arrays are refused and nothing is lost", no_descriptor_here),
-        pool("too many or too large shared arrays are refused", too_many),
+        pool_trial("a shared array cannot be taken away", tampered_with),
+        pool_trial("a worker without descriptors refuses arrays and lives", no_descriptor_there),
+        pool_trial("without descriptors here arrays are refused and nothing is lost", no_descriptor_here),
+        pool_trial("too many or too large shared arrays are refused", too_many),
     ]);
     let mut arguments = Arguments::from_args();
     // They look for children and descriptors of this process: one at a time.
@@ -42,38 +43,45 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-fn payloads(way: &Way) -> Result<()> {
+/// The payloads that a task has sent back.
+fn sent_back(report: Report) -> Result<Vec<Payload<u8>>> {
+    match report {
+        Report::SentBack(payloads) => Ok(payloads),
+        report => bail!("it reports {report:?}"),
+    }
+}
+
+fn payloads(flavor: &PoolFlavor) -> Result<()> {
     let bytes = |length: usize| (0..length).map(|i| ((i * i) >> 7) as u8).collect::<Vec<_>>();
-    let mut pool = way.start(&way.means(2))?;
+    let mut pool = flavor.start(&flavor.options(2))?;
     for length in [0, 1, 1 << 20, 300_000_000] {
         let bytes = bytes(length);
-        let shared = Array::shared(length, |array| array.copy_from_slice(&bytes))?;
-        for cargo in
-            [Cargo::Encoded(Blob(bytes.clone())), Cargo::Private(bytes.into()), Cargo::Shared(shared)]
-        {
-            let mut tasks = vec![Duty::Nothing; 4];
-            tasks[1] = Duty::Carry(cargo.clone());
-            let back = run(&mut *pool, tasks)?.swap_remove(1);
-            let back = back.map_err(|cause| anyhow::anyhow!("{length} bytes: {cause}"))?.cargo;
-            ensure!(back.as_ref() == Some(&cargo), "{length} bytes came back changed");
+        let shared = Payload::shared(&bytes)?;
+        for payload in [Payload::encoded(bytes.clone()), Payload::private(bytes), shared] {
+            let mut actions = vec![Action::Nothing; 4];
+            actions[1] = Action::SendBack(vec![payload.clone()]);
+            let report = run(&mut *pool, actions)?.swap_remove(1);
+            let back = sent_back(report.with_context(|| format!("{length} bytes"))?)?;
+            ensure!(back == [payload], "{length} bytes came back changed");
         }
     }
     Ok(())
 }
 
 /// The same memory is used again and again, and never while somebody still reads it.
-fn reused(way: &Way) -> Result<()> {
-    let mut pool = way.start(&way.means(2))?;
+fn reused(flavor: &PoolFlavor) -> Result<()> {
+    let mut pool = Pool::<Act>::start(flavor.executor, &flavor.options(2))?;
     let mut kept = Vec::new();
     for batch in 0..20u8 {
-        let cargo = |task: u8| {
+        let payload = |task: u8| {
             let bytes = vec![batch.wrapping_mul(11).wrapping_add(task); 200_000 + usize::from(task)];
-            let shared = Array::shared(bytes.len(), |array| array.copy_from_slice(&bytes))?;
-            Ok(if task.is_multiple_of(2) { Cargo::Shared(shared) } else { Cargo::Private(bytes.into()) })
+            if task.is_multiple_of(2) { Payload::shared(&bytes) } else { Ok(Payload::private(bytes)) }
         };
-        let sent = (0..6).map(cargo).collect::<Result<Vec<_>>>()?;
-        let reports = run(&mut *pool, sent.iter().cloned().map(Duty::Carry).collect())?;
-        let back: Vec<_> = reports.into_iter().flatten().filter_map(|report| report.cargo).collect();
+        let sent = (0..6).map(payload).collect::<Result<Vec<_>>>()?;
+        let reports =
+            pool.run(sent.iter().map(|payload| Action::SendBack(vec![payload.clone()])).collect())?;
+        let back = reports.into_iter().map(|report| sent_back(report?)).collect::<Result<Vec<_>>>()?;
+        let back = back.concat();
         ensure!(back == sent, "batch {batch} came back changed");
         // Every third batch is kept and looked at again later.
         if batch % 3 == 0 {
@@ -85,40 +93,47 @@ fn reused(way: &Way) -> Result<()> {
 }
 
 /// What one worker made is another's input, after the first has ended too.
-fn forwarded(way: &Way) -> Result<()> {
+fn forwarded(flavor: &PoolFlavor) -> Result<()> {
     let bytes: Vec<u8> = (0..500_000u32).map(|i| (i >> 3) as u8).collect();
-    let mut cargo = Cargo::Shared(Array::shared(bytes.len(), |array| array.copy_from_slice(&bytes))?);
+    let mut payloads = vec![Payload::shared(&bytes)?];
     for _ in 0..3 {
-        let report = way.run(&way.means(1), vec![Duty::Carry(cargo)])?.swap_remove(0);
-        cargo = report.ok().and_then(|report| report.cargo).context("it did not come back")?;
+        let report = flavor.run(&flavor.options(1), vec![Action::SendBack(payloads)])?.swap_remove(0);
+        payloads = sent_back(report?)?;
     }
-    ensure!(cargo == Cargo::Shared(bytes.into()), "it came back changed");
+    ensure!(payloads == [Payload::Shared(bytes.into())], "it came back changed");
     Ok(())
 }
 
 #[cfg(target_os = "linux")]
-fn shrinks() -> Result<()> {
-    for way in WAYS.iter().filter(|way| way.name != "bare") {
-        let report = way.run(&way.means(1), vec![Duty::Shrink])?.swap_remove(0);
-        let report = report.map_err(|cause| anyhow::anyhow!("{cause}"))?;
-        let Some(Cargo::Shared(array)) = report.cargo else { anyhow::bail!("no array came back") };
+fn tampered_with() -> Result<()> {
+    for flavor in FLAVORS.iter().filter(|flavor| flavor.shares_memory) {
+        let report = flavor.run(&flavor.options(1), vec![Action::TamperWithSharedArray])?.swap_remove(0);
+        let back = sent_back(report?)?;
+        let [Payload::Shared(array)] = &back[..] else { bail!("no array came back") };
         ensure!(array.len() == 100_000 && array.iter().all(|byte| *byte == 7), "the array was changed");
     }
     Ok(())
 }
 
-fn shared(length: usize) -> Result<Duty> {
-    Ok(Duty::Carry(Cargo::Shared(Array::shared(length, |array: &mut [u8]| array.fill(1))?)))
+/// Sends a shared array back.
+#[cfg(target_os = "linux")]
+fn send_shared(length: usize) -> Result<Action> {
+    Ok(Action::SendBack(vec![Payload::shared(&vec![1; length])?]))
+}
+
+#[cfg(target_os = "linux")]
+fn start_one() -> Result<Box<dyn Executor>> {
+    ExecutorKind::find("processes")?.start(&PoolOptions::new(1))
 }
 
 #[cfg(target_os = "linux")]
 fn no_descriptor_there() -> Result<()> {
-    let mut pool = Kind::find("processes")?.start(&Means::workers(1))?;
-    let failed = failed(run(&mut *pool, vec![Duty::Close, shared(1_000)?, Duty::Nothing, shared(1_000)?])?);
+    let actions = vec![Action::UseUpDescriptors, send_shared(1_000)?, Action::Nothing, send_shared(1_000)?];
+    let failed = failed(run(&mut *start_one()?, actions)?);
     ensure!(failed.keys().eq(&[1, 3]), "{failed:?}");
     for cause in failed.values() {
-        let said = cause.to_string();
-        ensure!(said.contains("no descriptor was left for a shared array"), "{said}");
+        let sentence = cause.to_string();
+        ensure!(sentence.contains("no descriptor was left for a shared array"), "{sentence}");
     }
     Ok(())
 }
@@ -149,30 +164,28 @@ impl Drop for Closed {
 
 #[cfg(target_os = "linux")]
 fn no_descriptor_here() -> Result<()> {
-    let mut pool = Kind::find("processes")?.start(&Means::workers(1))?;
-    let task = || shared(1_000);
-    run(&mut *pool, vec![Duty::Nothing])?;
-    let tasks = vec![task()?, Duty::Nothing];
+    let mut pool = start_one()?;
+    run(&mut *pool, vec![Action::Nothing])?;
+    let actions = vec![send_shared(1_000)?, Action::Nothing];
     {
         let mut gaps = Vec::new();
         let _closed = Closed::new()?;
         while let Ok(gap) = fs::File::open("/dev/null") {
             gaps.push(gap);
         }
-        let error = format!("{:#}", task().err().context("it was made")?);
+        let error = format!("{:#}", send_shared(1_000).err().context("it was made")?);
         ensure!(error.contains("shared array of 1000 bytes") && error.contains("ulimit -n"), "{error}");
-        let error =
-            format!("{:#}", Kind::find("processes")?.start(&Means::workers(1)).err().context("it started")?);
+        let error = format!("{:#}", start_one().err().context("it started")?);
         ensure!(error.contains("cannot start processes/1"), "{error}");
         // The worker's answer is a shared array that cannot be received here.
-        let failed = failed(run(&mut *pool, tasks.clone())?);
-        let said = failed.get(&0).map(Cause::to_string).unwrap_or_default();
+        let failed = failed(run(&mut *pool, actions.clone())?);
+        let sentence = failed.get(&0).map(Cause::to_string).unwrap_or_default();
         ensure!(
-            failed.len() == 1 && said.contains("no descriptor was left for a shared array"),
+            failed.len() == 1 && sentence.contains("no descriptor was left for a shared array"),
             "{failed:?}"
         );
     }
-    let failed = failed(run(&mut *pool, tasks)?);
+    let failed = failed(run(&mut *pool, actions)?);
     ensure!(failed.is_empty(), "{failed:?}");
     Ok(())
 }

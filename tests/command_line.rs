@@ -8,9 +8,9 @@ use std::process::{Command, ExitCode, Output, Stdio};
 use anyhow::{Result, ensure};
 use common::trial;
 use libtest_mimic::Arguments;
-use parbench::executors::{ALL, Kind};
+use parbench::executors::{ALL, ExecutorKind, Shapes, Suitability};
 use parbench::fixtures::folder::Folder;
-use parbench::record::Record;
+use parbench::measure::Record;
 use parbench::scenarios::{COMPUTE, NETWORK};
 use parbench::{Scaling, Scenario};
 
@@ -80,8 +80,10 @@ fn test() -> Result<()> {
 
 /// Variants of a scenario with one and two workers, or with as much to do as they have.
 fn variants(scenario: &Scenario) -> usize {
-    let both = |kind: &Kind| !kind.single || scenario.scaling == Scaling::Weak;
-    ALL.iter().filter(|kind| !kind.cold).map(|kind| if both(kind) { 2 } else { 1 }).sum()
+    let both =
+        |kind: &ExecutorKind| kind.shapes != Shapes::Single || scenario.properties.scaling == Scaling::Weak;
+    let measured = ALL.iter().filter(|kind| (kind.suits)(&scenario.properties) == Suitability::Suited);
+    measured.map(|kind| if both(kind) { 2 } else { 1 }).sum()
 }
 
 fn baseline() -> Result<()> {
@@ -124,9 +126,17 @@ fn failure() -> Result<()> {
 
 fn environment() -> Result<()> {
     for (name, value, sentence) in [
-        ("PARBENCH_SIZE", "huge", "error: PARBENCH_SIZE: `huge` is no size; use smoke, default or article\n"),
-        ("PARBENCH_WORKERS", "two", "error: PARBENCH_WORKERS: `two` is no number of workers from 1 to 1024;"),
-        ("PARBENCH_WORKERS", "0", "error: PARBENCH_WORKERS: `0` is no number of workers from 1 to 1024;"),
+        (
+            "PARBENCH_SIZE",
+            "huge",
+            "error: PARBENCH_SIZE: `huge` is not a size; use smoke, default or article\n",
+        ),
+        (
+            "PARBENCH_WORKERS",
+            "two",
+            "error: PARBENCH_WORKERS: `two` is not a number of workers from 1 to 1024,",
+        ),
+        ("PARBENCH_WORKERS", "0", "error: PARBENCH_WORKERS: `0` is not a number of workers from 1 to 1024,"),
     ] {
         for arguments in [&["--bench"][..], &["parbench", "rounds"]] {
             let error = refusal(&bench("compute", arguments, &[(name, value)])?)?;
@@ -145,10 +155,10 @@ fn arguments() -> Result<()> {
             "there is no scenario `cpu_lop` in this program; it has cpu_loop",
         ),
         (&["parbench", "rounds", "--rounds", "0"], "'0'"),
-        (&["parbench", "rounds", "--size", "huge"], "`huge` is no size"),
-        (&["parbench", "rounds", "--workers", "1,x"], "`x` is no number of workers"),
+        (&["parbench", "rounds", "--size", "huge"], "`huge` is not a size"),
+        (&["parbench", "rounds", "--workers", "1,x"], "`x` is not a number of workers"),
         (&["parbench", "rounds", "--executors", "fibers"], "there is no executor `fibers`; there are serial"),
-        (&["parbench", "copy", "cpu_loop"], "say which scenario, and its size"),
+        (&["parbench", "copy", "cpu_loop"], "name a scenario and its size"),
     ] {
         let error = refusal(&bench("compute", arguments, &[])?)?;
         ensure!(error.contains(word), "{arguments:?}: {error}");
@@ -176,7 +186,7 @@ fn rounds() -> Result<()> {
     let variants = variants(Scenario::find(COMPUTE, "cpu_loop")?);
     ensure!(records.len() == variants * 2 * 3, "{} records", records.len());
     let orders = |records: &[Record]| -> Vec<Vec<String>> {
-        let variant = |record: &Record| format!("{}/{}", record.executor, record.workers);
+        let variant = |record: &Record| format!("{}/{}", record.executor, record.shape);
         records.chunks(variants).map(|pass| pass.iter().map(variant).collect()).collect()
     };
     let passes = orders(&records);

@@ -132,7 +132,7 @@ fn states() -> Result<()> {
     }
     let login = format!("LOGIN reader+mails=3+delay_us=100 \"{PASSWORD}\"");
     talk.expect(&login, "OK welcome")?;
-    talk.expect(&login, "BAD you are logged in")?;
+    talk.expect(&login, "BAD already logged in")?;
     for early in ["FETCH 1 FLAGS", "UID FETCH 1001 FLAGS", "SEARCH ALL", "CLOSE"] {
         talk.expect(early, "BAD select a mailbox first")?;
     }
@@ -182,7 +182,7 @@ fn mails() -> Result<()> {
             let rest = &answer[literal.len()..];
             ensure!(
                 [")\r\n", " FLAGS (\\Seen))\r\n"]
-                    .contains(&rest.replace("tag. OK that is all\r\n", "").as_str()),
+                    .contains(&rest.replace("tag. OK completed\r\n", "").as_str()),
                 "{rest}"
             );
         }
@@ -210,7 +210,7 @@ fn identifiers() -> Result<()> {
         ensure!(count(talk.expect(&format!("UID FETCH {set} FLAGS"), "OK")?) == mails, "{set}");
     }
     for set in ["10", "1:10", "1003"] {
-        talk.expect(&format!("FETCH {set} FLAGS"), "BAD there are not so many mails")?;
+        talk.expect(&format!("FETCH {set} FLAGS"), "BAD there is no such message")?;
     }
     talk.expect("FETCH 0 FLAGS", "BAD")?;
     Ok(())
@@ -252,7 +252,7 @@ fn search() -> Result<()> {
         talk.expect(&format!("SEARCH {keys}"), found)?;
     }
     talk.expect("UID SEARCH 2:3", "* SEARCH 1002 1003\r\n")?;
-    talk.expect("SEARCH FROM ada", "NO search for ALL")?;
+    talk.expect("SEARCH FROM ada", "NO supported keys are ALL")?;
     talk.expect("SEARCH CHARSET KLINGON ALL", "NO [BADCHARSET]")?;
     Ok(())
 }
@@ -274,7 +274,7 @@ fn refusals() -> Result<()> {
         ensure!(answer.lines().count() == 1, "{command} gave {answer}");
     }
     for command in ["BLURB", "FETCH", "FETCH 1", "FETCH x FLAGS", "LOGIN reader", "SELECT", "NOOP now"] {
-        talk.expect(command, "tag. BAD this is no command of IMAP4rev1")?;
+        talk.expect(command, "tag. BAD this is not an IMAP4rev1 command")?;
         talk.expect("NOOP", "OK")?;
     }
     talk.say("\r\n")?;
@@ -363,8 +363,8 @@ fn empty() -> Result<()> {
     let server = Imap::start()?;
     let mut talk = Talk::selected(&server, "reader+mails=0")?;
     talk.expect("SEARCH ALL", "* SEARCH\r\n")?;
-    talk.expect("FETCH 1:* FLAGS", "BAD there are not so many mails")?;
-    talk.expect("UID FETCH 1:* FLAGS", "tag. OK that is all")?;
+    talk.expect("FETCH 1:* FLAGS", "BAD there is no such message")?;
+    talk.expect("UID FETCH 1:* FLAGS", "tag. OK completed")?;
     Ok(())
 }
 

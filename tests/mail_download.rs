@@ -20,7 +20,7 @@ use anyhow::{Context, Result, ensure};
 use common::trial;
 use dovecot::Dovecot;
 use libtest_mimic::Arguments;
-use parbench::executors::{Kind, Means};
+use parbench::executors::{ExecutorKind, PoolOptions};
 use parbench::fixtures::http::{Http, Page};
 use parbench::fixtures::imap::{Imap, PASSWORD};
 use parbench::fixtures::mail::mail;
@@ -115,11 +115,11 @@ fn line((bytes, hash): (u64, u64)) -> String {
 
 /// Downloads serially, on threads and in processes; prints each mail's digest in order.
 fn print_answers() -> Result<()> {
-    let jobs = Scenario::find(NETWORK, "mail_download")?.prepare(Size::Default)?;
+    let prepared = Scenario::find(NETWORK, "mail_download")?.prepare(Size::Default)?;
     for (executor, workers) in [("serial", 1), ("threads", 10), ("processes", 4)] {
-        let job = jobs(workers);
+        let job = prepared.job(workers);
         ensure!(job.tasks() == workers, "{} tasks for {workers} workers", job.tasks());
-        Kind::find(executor)?.start(&Means::workers(workers))?.execute(&job)?.spans()?;
+        ExecutorKind::find(executor)?.start(&PoolOptions::new(workers))?.execute(&job)?.spans()?;
         let answers = (0..job.tasks()).map(|task| job.answer(task)?.unpack::<Vec<(u64, u64)>>());
         let answers = answers.collect::<Result<Vec<_>>>()?;
         job.check()?;
@@ -279,21 +279,21 @@ fn wrong() -> Result<()> {
         ),
         (
             format!("imaps://nobody@{at}/"),
-            format!("{at}: it did not log nobody in ([AUTHENTICATIONFAILED] wrong user or password); is"),
+            format!("{at}: cannot log in as nobody ([AUTHENTICATIONFAILED] wrong user or password); is"),
         ),
         (
             format!("imaps://reader@{at}/Other"),
-            format!("{at}: it did not open the mailbox `Other` (there is no such mailbox"),
+            format!("{at}: cannot open the mailbox `Other` (there is no such mailbox"),
         ),
         (
             format!("imaps://reader+mails=0@{at}/"),
-            format!("{at}: the mailbox `INBOX` is empty; choose one with mails"),
+            format!("{at}: the mailbox `INBOX` is empty; choose one with messages"),
         ),
         (
             format!("imap://reader@{at}/"),
             "PARBENCH_IMAP: write it like imaps://USER@HOST/MAILBOX; `imap` is not imaps".into(),
         ),
-        (format!("imaps://reader:tiger@{at}/"), "the password belongs into PARBENCH_IMAP_PASSWORD".into()),
+        (format!("imaps://reader:tiger@{at}/"), "the password belongs in PARBENCH_IMAP_PASSWORD".into()),
         (format!("imaps://{at}/INBOX"), "it has no user".into()),
     ]);
     for (url, words) in &cases {
@@ -310,14 +310,14 @@ fn wrong() -> Result<()> {
         .env_remove("PARBENCH_IMAP");
     let output = misspelt.env("PARBENCH_IMAPS", "x").env("PARBENCH_IMAP_PASSWORD", "tiger").output()?;
     let error = String::from_utf8(output.stderr)?;
-    ensure!(error.starts_with("note: PARBENCH_IMAP_PASSWORD is set and PARBENCH_IMAP is not"), "{error}");
+    ensure!(error.starts_with("note: PARBENCH_IMAP_PASSWORD is set but PARBENCH_IMAP is not"), "{error}");
     ensure!(output.status.success() && !error.contains("tiger"), "{error}");
     let wrong = Server { password: "tiger", ..nameless };
     let error = sentence(&wrong, &wrong.url())?;
     ensure!(error.contains("; is the password in PARBENCH_IMAP_PASSWORD right?"), "{error}");
     let broken = Server { password: "tiger\r\nx LOGOUT", ..wrong };
     let error = sentence(&broken, &broken.url())?;
-    ensure!(error.contains("PARBENCH_IMAP_PASSWORD has a line break in it"), "{error}");
+    ensure!(error.contains("PARBENCH_IMAP_PASSWORD contains a line break"), "{error}");
     Ok(())
 }
 
@@ -342,18 +342,18 @@ fn no_server() -> Result<()> {
 
 fn nonsense() -> Result<()> {
     let cases: &[(Script, &str)] = &[
-        (&[("", "* BYE too many clients\r\n")], "it does not let anybody in (BYE too many clients)"),
-        (&[("", "* BYE \x1b[1mtoo\rmany\r\n")], "it does not let anybody in (BYE  [1mtoo many)"),
-        (&[("", "* BYE reader tiger\r\n")], "anybody in (in words with the password among them)"),
-        (&[("", "")], "no TLS connection (the connection broke off)"),
-        (&[("LOGIN", "")], "it did not log reader in (the connection broke off); is the password"),
-        (&[("LOGIN", "TAG NO reader tiger\r\n")], "reader in (in words with the password among them)"),
-        (&[("LOGIN", "TAG BYE reader tiger\r\n")], "reader in (its answer makes no sense)"),
-        (&[("EXAMINE", "TAG NO reader tiger\r\n")], "`INBOX` (in words with the password among them)"),
-        (&[("EXAMINE", "other OK\r\n")], "`INBOX` (its answer makes no sense)"),
-        (&[("EXAMINE", "* 1 FETCH (INTERNALDATE NIL)\r\n")], "`INBOX` (its answer makes no sense)"),
-        (&[("SEARCH", "* SEARCH 99999999999\r\n")], "it did not search (its answer makes no sense)"),
-        (&[("SEARCH", "* BYE going down\r\n")], "it did not search (the connection broke off)"),
+        (&[("", "* BYE too many clients\r\n")], "the server refuses the connection (BYE too many clients)"),
+        (&[("", "* BYE \x1b[1mtoo\rmany\r\n")], "the server refuses the connection (BYE  [1mtoo many)"),
+        (&[("", "* BYE reader tiger\r\n")], "the connection (the server's message contains the password)"),
+        (&[("", "")], "no TLS connection (the connection was lost)"),
+        (&[("LOGIN", "")], "cannot log in as reader (the connection was lost); is the password"),
+        (&[("LOGIN", "TAG NO reader tiger\r\n")], "as reader (the server's message contains the password)"),
+        (&[("LOGIN", "TAG BYE reader tiger\r\n")], "as reader (invalid response)"),
+        (&[("EXAMINE", "TAG NO reader tiger\r\n")], "`INBOX` (the server's message contains the password)"),
+        (&[("EXAMINE", "other OK\r\n")], "`INBOX` (invalid response)"),
+        (&[("EXAMINE", "* 1 FETCH (INTERNALDATE NIL)\r\n")], "`INBOX` (invalid response)"),
+        (&[("SEARCH", "* SEARCH 99999999999\r\n")], "cannot search the mailbox (invalid response)"),
+        (&[("SEARCH", "* BYE going down\r\n")], "cannot search the mailbox (the connection was lost)"),
     ];
     for (script, words) in cases {
         let server = actor(script)?;

@@ -2,10 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
+#[path = "common/action/mod.rs"]
+mod action;
+
 use std::path::Path;
 use std::process::Command;
 
-use parbench::executors::ALL;
+use parbench::executors::{ALL, ExecutorKind, Suitability};
+use parbench::measure::Record;
+use parbench::{Scenario, Shape};
 
 /// `cargo bench … -- ARGUMENTS` for the crate in `tests/downstream`, and what it printed.
 fn bench(arguments: &[&str]) -> String {
@@ -28,11 +33,21 @@ fn bench(arguments: &[&str]) -> String {
     stdout.into_owned()
 }
 
+/// The executors that are measured with a workload that asks for nothing special, as that crate's does.
+fn measured() -> impl Iterator<Item = &'static ExecutorKind> {
+    let properties = Scenario::of::<action::Act>().properties;
+    ALL.iter().copied().filter(move |kind| (kind.suits)(&properties) == Suitability::Suited)
+}
+
+fn max_workers(kind: &ExecutorKind) -> usize {
+    if kind.shapes.contain(Shape::from(2)) { 2 } else { 1 }
+}
+
 #[test]
 fn a_workload_of_ones_own_runs_on_every_executor() {
     let stdout = bench(&["--test"]);
-    for kind in ALL.iter().filter(|kind| !kind.cold) {
-        for workers in if kind.single { 1..=1 } else { 1..=2 } {
+    for kind in measured() {
+        for workers in 1..=max_workers(kind) {
             let variant = format!("Testing words/{}/{workers}\nSuccess", kind.name);
             assert!(stdout.contains(&variant), "{variant}: {stdout}");
         }
@@ -43,15 +58,13 @@ fn a_workload_of_ones_own_runs_on_every_executor() {
 fn a_workload_of_ones_own_has_all_modes() {
     assert!(bench(&["parbench", "list"]).contains(r#"{"name":"words","workers":[1,2,4],"nested":false}"#));
     let records = bench(&["parbench", "rounds", "words", "--rounds", "2", "--ceiling"]);
-    let records: Vec<parbench::record::Record> =
-        records.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let records: Vec<Record> = records.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     // Every executor with one and two workers, and two ceilings; two rounds, each there and back.
-    let variants: usize =
-        ALL.iter().filter(|kind| !kind.cold).map(|kind| if kind.single { 1 } else { 2 }).sum();
+    let variants: usize = measured().map(max_workers).sum();
     assert_eq!(records.len(), (variants + 2) * 2 * 2);
     assert!(records.iter().all(|record| record.wall_ns > 0 && record.tasks == 8 * copies(record)));
 }
 
-fn copies(record: &parbench::record::Record) -> usize {
-    if record.executor == "ceiling" { record.workers } else { 1 }
+fn copies(record: &Record) -> usize {
+    if record.executor == "ceiling" { record.shape.workers } else { 1 }
 }

@@ -1,10 +1,10 @@
-//! What a pool of processes is told to do: deadlines, retries, lives, limits, places and output.
+//! What a pool of worker processes is told to do: deadlines, retries, limits, CPUs, environment and output.
 
+#[path = "common/action/mod.rs"]
+mod action;
 mod common;
-#[path = "common/duties.rs"]
-mod duties;
-#[path = "common/ways.rs"]
-mod ways;
+#[path = "common/pools.rs"]
+mod pools;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,35 +13,36 @@ use std::process::{self, ExitCode};
 use std::sync::Arc;
 use std::time::Duration;
 
+use action::{Act, Action, Marks, Report};
 use anyhow::{Context, Result, bail, ensure};
-use common::{WAYS, Way, children};
-use duties::{DUTIES, Duty, signs};
+use common::children;
 use libtest_mimic::Arguments;
-use parbench::executors::{Kind, Means, Output};
+use parbench::executors::{ExecutorKind, Output, PoolOptions};
 use parbench::span::Stamps;
-use parbench::{Cause, Job, Packet};
-use ways::{Signs, failed, pool, run};
+use parbench::{Cause, Job, Packet, Pool, Scenario, Workload};
+use pools::{FLAVORS, PoolFlavor, answers, failed, pool_trial, run, run_all};
 
 fn main() -> ExitCode {
-    parbench::bench::enter(DUTIES);
+    parbench::bench::enter(vec![Scenario::of::<Act>()]);
     let mut trials = Vec::new();
-    for way in WAYS {
-        let mut add = |what, test: fn(&Way) -> Result<()>| {
-            trials.push(pool(format!("{what} ({})", way.name), move || test(way)));
+    for flavor in FLAVORS {
+        let mut add = |what, test: fn(&PoolFlavor) -> Result<()>| {
+            trials.push(pool_trial(format!("{what} ({})", flavor.name), move || test(flavor)));
         };
         add("a task beyond its deadline is killed and the pool goes on", deadline);
         add("a stopped worker is killed at the deadline", stopped);
         add("a stack overflow costs its task and no other", overflows);
         add("a task whose worker died is tried again, as often as said", retries);
-        add("a worker lives for so many tasks", life);
+        add("a worker is replaced after so many tasks", max_tasks);
         add("a worker has so much memory", memory);
         add("a worker gets an environment, and one inner thread", environment);
         add("output goes where it is told to", output);
         add("workers stay on their CPUs", cpus);
         add("short tasks do not stay behind a long one", stuck);
+        add("any number of tasks may be sent ahead", prefetch);
         add("a pool that is dropped during work leaves nothing", dropped_during_work);
     }
-    trials.push(pool("options that cannot be meant are refused", refused));
+    trials.push(pool_trial("options that cannot be meant are refused", refused));
     let mut arguments = Arguments::from_args();
     // They look for children and descriptors of this process: one at a time.
     arguments.test_threads = Some(1);
@@ -50,145 +51,160 @@ fn main() -> ExitCode {
 
 const SOON: Duration = Duration::from_millis(300);
 
-fn deadline(way: &Way) -> Result<()> {
-    let means = Means { deadline: Some(SOON), retries: 3, ..way.means(2) };
-    let mut pool = way.start(&means)?;
+/// So many tasks that do nothing, but for one.
+fn nothing_except(tasks: usize, other: usize, action: Action) -> Vec<Action> {
+    let mut actions = vec![Action::Nothing; tasks];
+    actions[other] = action;
+    actions
+}
+
+fn deadline(flavor: &PoolFlavor) -> Result<()> {
+    let options = flavor.options(2).deadline(SOON).retries(3);
+    let mut pool = flavor.start(&options)?;
     for _ in 0..2 {
-        let mut tasks = vec![Duty::Nothing; 300];
-        tasks[150] = Duty::Hang;
-        let failed = failed(run(&mut *pool, tasks)?);
+        let failed = failed(run(&mut *pool, nothing_except(300, 150, Action::Hang))?);
         let expected = BTreeMap::from([(150, Cause::TimedOut { deadline_ms: 300 })]);
         ensure!(failed == expected, "{failed:?}");
     }
     Ok(())
 }
 
-fn stopped(way: &Way) -> Result<()> {
-    let means = Means { deadline: Some(SOON), ..way.means(2) };
-    let failed = failed(way.run(&means, vec![Duty::Nothing, Duty::Stop, Duty::Nothing, Duty::Nothing])?);
+fn stopped(flavor: &PoolFlavor) -> Result<()> {
+    let options = flavor.options(2).deadline(SOON);
+    let failed = failed(flavor.run(&options, nothing_except(4, 1, Action::Stop))?);
     ensure!(failed == BTreeMap::from([(1, Cause::TimedOut { deadline_ms: 300 })]), "{failed:?}");
     Ok(())
 }
 
-fn overflows(way: &Way) -> Result<()> {
+fn overflows(flavor: &PoolFlavor) -> Result<()> {
     // What the system says about it is of no use here.
-    let means = Means { output: Output::Discard, ..way.means(2) };
-    let failed = failed(way.run(&means, vec![Duty::Nothing, Duty::Overflow, Duty::Nothing])?);
-    let aborted = matches!(&failed[&1], Cause::Died { status } if status.contains("SIGABRT") || status.contains("SIGSEGV"));
+    let options = flavor.options(2).output(Output::Discard);
+    let failed = failed(flavor.run(&options, nothing_except(3, 1, Action::OverflowStack))?);
+    let aborted = matches!(failed.get(&1), Some(Cause::Died { status }) if status.contains("SIGABRT") || status.contains("SIGSEGV"));
     ensure!(failed.len() == 1 && aborted, "{failed:?}");
     Ok(())
 }
 
-fn retries(way: &Way) -> Result<()> {
+fn retries(flavor: &PoolFlavor) -> Result<()> {
     for (deaths, retries) in [(1, 1), (2, 2), (3, 2), (1, 0)] {
-        let file = Signs::new()?;
-        let means = Means { retries, output: Output::Discard, ..way.means(2) };
-        let tasks = vec![Duty::Nothing, Duty::Abort(file.path(), deaths), Duty::Nothing];
-        let failed = failed(way.run(&means, tasks)?);
+        let marks = Marks::new()?;
+        let options = flavor.options(2).retries(retries).output(Output::Discard);
+        let actions = nothing_except(3, 1, Action::AbortUntilMarks(marks.path(), deaths));
+        let failed = failed(flavor.run(&options, actions)?);
         ensure!(failed.len() == usize::from(deaths > u64::from(retries)), "{deaths} deaths: {failed:?}");
-        ensure!(signs(&file.path()) == deaths.min(u64::from(retries) + 1), "{} tries", signs(&file.path()));
+        ensure!(marks.count() == deaths.min(u64::from(retries) + 1), "{} tries", marks.count());
     }
     Ok(())
 }
 
-fn life(way: &Way) -> Result<()> {
-    let means = Means { life: Some(2), ..way.means(1) };
-    let mut pool = way.start(&means)?;
-    let mut lives = BTreeMap::new();
+fn max_tasks(flavor: &PoolFlavor) -> Result<()> {
+    let mut pool = Pool::<Act>::start(flavor.executor, &flavor.options(1).max_tasks_per_worker(2))?;
+    let mut tasks = BTreeMap::new();
     for _ in 0..3 {
-        for report in run(&mut *pool, vec![Duty::Nothing; 3])? {
-            *lives.entry(report.ok().context("it failed")?.process).or_insert(0) += 1;
+        for report in pool.run(vec![Action::ReportPlace; 3])? {
+            *tasks.entry(report?.process()?).or_insert(0) += 1;
         }
     }
-    let mut lives: Vec<_> = lives.into_values().collect();
-    lives.sort_unstable();
-    ensure!(lives == [1, 2, 2, 2, 2], "{lives:?} tasks for each worker");
+    let mut tasks: Vec<_> = tasks.into_values().collect();
+    tasks.sort_unstable();
+    ensure!(tasks == [1, 2, 2, 2, 2], "{tasks:?} tasks for each worker");
     Ok(())
 }
 
-fn memory(way: &Way) -> Result<()> {
-    let means = Means { memory: Some(256 << 20), output: Output::Discard, ..way.means(1) };
-    let tasks = vec![Duty::Fill(1 << 20), Duty::Fill(1 << 30), Duty::Fill(1 << 20)];
-    let failed = failed(way.run(&means, tasks.clone())?);
+fn memory(flavor: &PoolFlavor) -> Result<()> {
+    let options = flavor.options(1).memory_limit(256 << 20).output(Output::Discard);
+    let actions = [1 << 20, 1 << 30, 1 << 20].map(Action::Allocate);
+    let failed = failed(flavor.run(&options, actions.to_vec())?);
     let aborted = matches!(failed.get(&1), Some(Cause::Died { status }) if status.contains("SIGABRT"));
     ensure!(failed.len() == 1 && aborted, "{failed:?}");
     Ok(())
 }
 
-fn environment(way: &Way) -> Result<()> {
-    let variable = |name: &str| Duty::Variable(name.into());
-    let means = Means { environment: vec![("PARBENCH_TEST".into(), "là".into())], ..way.means(1) };
-    let tasks = vec![variable("PARBENCH_TEST"), variable("RAYON_NUM_THREADS"), variable("OMP_NUM_THREADS")];
-    let words: Vec<_> = way.run(&means, tasks)?.into_iter().flatten().map(|report| report.words).collect();
-    ensure!(words == ["là", "1", "1"], "{words:?}");
-    let means = Means { inner_threads: Some(3), ..way.means(1) };
-    let words: Vec<_> = way.run(&means, vec![variable("RAYON_NUM_THREADS")])?.into_iter().flatten().collect();
-    ensure!(words[0].words == "3", "{words:?}");
+fn environment(flavor: &PoolFlavor) -> Result<()> {
+    let read = |options: &PoolOptions, names: &[&str]| {
+        let actions = names.iter().map(|name| Action::ReadVariable((*name).into())).collect();
+        run_all(&mut *flavor.start(options)?, actions)
+    };
+    let text = |value: &str| Report::Text(value.into());
+    let options = flavor.options(1).env("PARBENCH_TEST", "là");
+    let values = read(&options, &["PARBENCH_TEST", "RAYON_NUM_THREADS", "OMP_NUM_THREADS"])?;
+    ensure!(values == ["là", "1", "1"].map(text), "{values:?}");
+    let values = read(&flavor.options(1).inner_threads(3), &["RAYON_NUM_THREADS"])?;
+    ensure!(values == [text("3")], "{values:?}");
     Ok(())
 }
 
-fn output(way: &Way) -> Result<()> {
+fn output(flavor: &PoolFlavor) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("output");
     for output in [Output::Discard, Output::Append(path.clone())] {
         // One worker: several write between each other's pieces.
-        let means = Means { output, ..way.means(1) };
-        let failed = failed(way.run(&means, vec![Duty::Print("a word".into()); 3])?);
-        ensure!(failed.is_empty(), "{failed:?}");
+        let options = flavor.options(1).output(output);
+        run_all(&mut *flavor.start(&options)?, vec![Action::Print("a word".into()); 3])?;
     }
     let text = fs::read_to_string(&path)?;
     ensure!(text == "a word\n".repeat(6), "{text:?}");
-    let means = Means { output: Output::Append(folder.path().into()), ..way.means(1) };
-    let error = format!("{:#}", way.run(&means, vec![Duty::Nothing]).err().context("it ran")?);
+    let options = flavor.options(1).output(Output::Append(folder.path().into()));
+    let error = format!("{:#}", flavor.run(&options, answers(1)).err().context("it ran")?);
     ensure!(error.contains("cannot append its output to /"), "{error}");
     Ok(())
 }
 
 #[cfg(target_os = "linux")]
-fn cpus(way: &Way) -> Result<()> {
-    let means = Means { cpus: vec![0], ..way.means(2) };
-    for report in way.run(&means, vec![Duty::Cpus; 4])? {
-        let report = report.ok().context("it failed")?;
-        ensure!(report.words == "0", "it may run on {}", report.words);
-    }
+fn cpus(flavor: &PoolFlavor) -> Result<()> {
+    let mut pool = flavor.start(&flavor.options(2).cpus([0]))?;
+    let reports = run_all(&mut *pool, vec![Action::ReportCpus; 4])?;
+    ensure!(reports == vec![Report::Text("0".into()); 4], "they may run on {reports:?}");
     for (cpu, reason) in [(1_023, "CPU [1023]"), (99_999, "there is no CPU 99999")] {
-        let means = Means { cpus: vec![cpu], ..way.means(1) };
-        let error = format!("{:#}", way.run(&means, vec![Duty::Nothing]).err().context("it ran")?);
+        let options = flavor.options(1).cpus([cpu]);
+        let error = format!("{:#}", flavor.run(&options, answers(1)).err().context("it ran")?);
         ensure!(error.contains(reason), "{error}");
     }
     Ok(())
 }
 
 #[cfg(not(target_os = "linux"))]
-fn cpus(_: &Way) -> Result<()> {
+fn cpus(_: &PoolFlavor) -> Result<()> {
     Ok(())
 }
 
 /// A task that waits for all others can only end if none of them was left behind it.
-fn stuck(way: &Way) -> Result<()> {
-    let mut pool = way.start(&way.means(2))?;
+fn stuck(flavor: &PoolFlavor) -> Result<()> {
+    let mut pool = flavor.start(&flavor.options(2))?;
     for long in [0, 1, 500, 998] {
-        let file = Signs::new()?;
-        let mut tasks = vec![Duty::Sign(file.path()); 1_000];
-        tasks[long] = Duty::Await(file.path(), 999);
-        let failed = failed(run(&mut *pool, tasks)?);
-        ensure!(failed.is_empty(), "{failed:?}");
-        ensure!(signs(&file.path()) == 999, "a task ran twice");
+        let marks = Marks::new()?;
+        let mut actions: Vec<_> = (0..1_000).map(|mark| Action::AppendMark(marks.path(), mark)).collect();
+        actions[long] = Action::AwaitMarks(marks.path(), 999);
+        run_all(&mut *pool, actions)?;
+        let times = marks.take()?;
+        ensure!(times.len() == 999 && times.values().all(|times| *times == 1), "a task ran twice: {times:?}");
     }
     Ok(())
 }
 
-/// A job that takes no answer.
-struct Ungrateful;
+/// No number is too small or too large.
+fn prefetch(flavor: &PoolFlavor) -> Result<()> {
+    for tasks in [0, 1, usize::MAX] {
+        let mut pool = flavor.start(&flavor.options(2).prefetch(tasks))?;
+        run_all(&mut *pool, answers(1_000))?;
+    }
+    Ok(())
+}
 
-impl Job for Ungrateful {
+/// A job whose answers cannot be accepted.
+struct RejectsAnswers;
+
+impl Job for RejectsAnswers {
     fn workload(&self) -> &'static str {
-        DUTIES[0].name
+        Act::NAME
     }
     fn tasks(&self) -> usize {
         2
     }
-    fn open(&self, _: usize) -> Result<(), Cause> {
+    fn workers(&self) -> usize {
+        2
+    }
+    fn make_state(&self, _: usize) -> Result<(), Cause> {
         Ok(())
     }
     fn clear(&self) {}
@@ -196,12 +212,12 @@ impl Job for Ungrateful {
         Err(Cause::Refused { why: "not here".into() })
     }
     fn pack(&self, task: usize) -> Result<Packet, Cause> {
-        let duty = if task == 0 { Duty::Nothing } else { Duty::Hang };
-        Packet::pack(&duty).map_err(|error| Cause::Error { message: format!("{error:#}") })
+        let action = if task == 0 { Action::Nothing } else { Action::Hang };
+        Packet::pack(&action).map_err(|error| Cause::Error { message: format!("{error:#}") })
     }
     fn accept(&self, _: usize, _: Packet) -> Result<(), Cause> {
-        // Without a word: the panic hook would print a backtrace.
-        resume_unwind(Box::new("no, thank you"))
+        // Not `panic!`, for which the panic hook would print a backtrace.
+        resume_unwind(Box::new("rejected"))
     }
     fn answer(&self, _: usize) -> Result<Packet> {
         bail!("there is none")
@@ -211,14 +227,13 @@ impl Job for Ungrateful {
     }
 }
 
-fn dropped_during_work(way: &Way) -> Result<()> {
-    let mut pool = way.start(&way.means(2))?;
-    let job: Arc<dyn Job> = Arc::new(Ungrateful);
+fn dropped_during_work(flavor: &PoolFlavor) -> Result<()> {
+    let mut pool = flavor.start(&flavor.options(2))?;
+    let job: Arc<dyn Job> = Arc::new(RejectsAnswers);
     let result = catch_unwind(AssertUnwindSafe(|| pool.execute(&job).map(drop)));
     ensure!(result.is_err(), "it did not panic");
     // What the batch has left behind is none of the next one's business.
-    let failed = failed(run(&mut *pool, vec![Duty::Nothing; 4])?);
-    ensure!(failed.is_empty(), "{failed:?}");
+    run_all(&mut *pool, answers(4))?;
     let result = catch_unwind(AssertUnwindSafe(|| pool.execute(&job).map(drop)));
     ensure!(result.is_err(), "it did not panic");
     drop(pool);
@@ -227,21 +242,22 @@ fn dropped_during_work(way: &Way) -> Result<()> {
 }
 
 fn refused() -> Result<()> {
-    let refused = |executor: &str, means: Means, reason: &str| {
-        let error = format!("{:#}", Kind::find(executor)?.start(&means).err().context("it started")?);
+    let refused = |executor: &str, options: PoolOptions, reason: &str| {
+        let error =
+            format!("{:#}", ExecutorKind::find(executor)?.start(&options).err().context("it started")?);
         ensure!(error.contains(reason), "{error}");
         Ok(())
     };
-    let means = || Means::workers(1);
-    refused("processes", Means::workers(0), "can have 1 to 1024 workers, not 0")?;
-    refused("threads", Means::workers(1_025), "can have 1 to 1024 workers, not 1025")?;
-    refused("processes", Means { in_flight: Some(0), ..means() }, "1 is the least")?;
-    refused("processes", Means { life: Some(0), ..means() }, "1 is the least")?;
-    refused("processes", Means { inner_threads: Some(0), ..means() }, "1 is the least")?;
-    refused("processes", Means { deadline: Some(Duration::ZERO), ..means() }, "would fail every task")?;
+    let options = || PoolOptions::new(1);
+    refused("processes", PoolOptions::new(0), "can have 1 to 1024 workers of one thread each, not 0")?;
+    refused("threads", PoolOptions::new(1_025), "can have 1 to 1024 workers of one thread each, not 1025")?;
+    refused("serial", PoolOptions::new(2), "serial can have one worker, not 2")?;
+    refused("processes", options().max_tasks_per_worker(0), "the minimum is 1")?;
+    refused("processes", options().inner_threads(0), "the minimum is 1")?;
+    refused("processes", options().deadline(Duration::ZERO), "would fail every task")?;
     for (name, value) in [("", "x"), ("A=B", "x"), ("A", "x\0y")] {
-        let environment = vec![(name.into(), value.into())];
-        refused("processes", Means { environment, ..means() }, "cannot be an environment variable's name")?;
+        let reason = "cannot be the name of an environment variable";
+        refused("processes", options().env(name, value), reason)?;
     }
-    refused("forkserver", Means { bare: true, ..means() }, "use `processes`")
+    refused("forkserver", options().without_shared_memory(), "use `processes`")
 }

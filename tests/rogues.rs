@@ -1,10 +1,10 @@
 //! Workers that do not keep to the rules of the wire: each costs what it was at, and a sentence says what was wrong.
 
+#[path = "common/action/mod.rs"]
+mod action;
 mod common;
-#[path = "common/duties.rs"]
-mod duties;
-#[path = "common/ways.rs"]
-mod ways;
+#[path = "common/pools.rs"]
+mod pools;
 
 use std::collections::BTreeSet;
 use std::env;
@@ -17,17 +17,18 @@ use std::process::{self, ExitCode};
 use std::thread;
 use std::time::Duration;
 
+use action::{Act, Action, Payload, Report};
 use anyhow::{Context, Result, ensure};
 use common::children;
-use duties::{Cargo, DUTIES, Duty, Report};
 use libtest_mimic::Arguments;
-use parbench::executors::{Kind as ExecutorKind, Means};
-use parbench::message::MOST_ARRAY_BYTES;
+use parbench::data::packet::MAX_ARRAY_BYTES;
+use parbench::executors::{ExecutorKind, PoolOptions};
 use parbench::span::{Stamps, now};
-use parbench::wire::{Frame, HEADER_BYTES, Hello, Kind, VERSION, read, write};
-use parbench::{Array, Executor, Message, Packet};
+use parbench::wire::{Frame, FrameKind, HEADER_BYTES, Hello, VERSION, read, write};
+use parbench::{Executor, Message, Packet, Scenario};
+use pools::{failed, pool_trial, run, run_all, sharing_options};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
-use ways::{Signs, failed, pool, run};
+use tempfile::TempDir;
 
 /// Makes a worker process a rogue: its name in `Rogue::open` or `Rogue::answer`.
 const ROGUE: &str = "ROGUE";
@@ -36,6 +37,7 @@ const FIRST: &str = "ROGUE_FIRST";
 /// The same; that one is none.
 const LATER: &str = "ROGUE_LATER";
 
+/// What a batch on a pool must come to, the pool sharing memory or not, with a sentence that says why.
 type Test = fn(&mut dyn Executor, bool, &str) -> Result<()>;
 
 /// Each rogue, what a batch comes to with nobody else at work, and what is said of it.
@@ -48,11 +50,11 @@ static ROGUES: &[(&str, Test, &str)] = &[
     ("that answers before it is asked", is_refused, "it answered turn 1, which was not due; killed"),
     ("that ends in its hello", is_refused, "it ended (exit status: 7) before it was ready"),
     ("that is ready twice", is_refused, "it sent Ready where that makes no sense; killed"),
-    ("that ends in its answer", goes_mad, "exit status: 7"),
-    ("that answers another turn", goes_mad, "it answered turn 77, which was not due; killed"),
-    ("whose array lies nowhere", goes_mad, "a malformed frame: segment 77 never came; killed"),
-    ("whose array is too large", goes_mad, "a malformed frame: it promises arrays of 68719476737 bytes, "),
-    ("whose array is too long", goes_mad, "a malformed frame: an array of 4097 bytes in a segment of 4096"),
+    ("that ends in its answer", all_lost, "exit status: 7"),
+    ("that answers another turn", all_lost, "it answered turn 77, which was not due; killed"),
+    ("whose array lies nowhere", all_lost, "a malformed frame: segment 77 never came; killed"),
+    ("whose array is too large", all_lost, "a malformed frame: it promises arrays of 68719476737 bytes, "),
+    ("whose array is too long", all_lost, "a malformed frame: an array of 4097 bytes in a segment of 4096"),
     ("whose answer is no output", all_fail, "cannot unpack a message of 1 bytes: "),
     ("whose segment has no descriptor", all_fail, "no descriptor was left for a shared array"),
     ("whose segment is not sealed", all_fail, "a segment came that is not sealed"),
@@ -66,20 +68,20 @@ fn main() -> ExitCode {
     {
         return Rogue::play(&rogue).map_or(ExitCode::from(3), |()| ExitCode::SUCCESS);
     }
-    parbench::bench::enter(DUTIES);
+    parbench::bench::enter([Scenario::of::<Act>()]);
     let mut trials = Vec::new();
     for &(rogue, test, sentence) in ROGUES {
-        let everywhere = move || everywhere(rogue, |pool, bare| test(pool, bare, sentence));
-        trials.push(pool(format!("a worker {rogue}"), everywhere));
+        let everywhere = move || everywhere(rogue, |pool, shares| test(pool, shares, sentence));
+        trials.push(pool_trial(format!("a worker {rogue}"), everywhere));
     }
-    let mut add = |what, test: fn() -> Result<()>| trials.push(pool(what, test));
-    add("a worker that never says hello", mute);
+    let mut add = |what, test: fn() -> Result<()>| trials.push(pool_trial(what, test));
+    add("a worker that never says hello", no_hello);
     add("a worker that falls silent in its answer", silent);
     add("a worker that answers twice", twice);
     add("a worker that answers a turn again", again);
-    add("a worker that lives on when its pool is dropped", deaf);
+    add("a worker that lives on when its pool is dropped", lives_on);
     add("one of two workers is never ready", one_never_ready);
-    add("one of two workers goes mad in a task", one_mad);
+    add("one of two workers breaks the rules in a task", one_lost);
     add("workers whose successors are never ready", successors);
     let mut arguments = Arguments::from_args();
     // They look for children and descriptors of this process: one at a time.
@@ -105,7 +107,7 @@ impl Rogue {
             linger();
         }
         // Until the pool closes the socket.
-        while let Ok(turn) = worker.hear(Kind::Call) {
+        while let Ok(turn) = worker.hear(FrameKind::Call) {
             worker.answer(rogue, turn)?;
         }
         if rogue == "that lives on" {
@@ -143,15 +145,15 @@ impl Rogue {
     }
 
     /// Waits for a frame, and says which turn it is about.
-    fn hear(&mut self, kind: Kind) -> Result<u32> {
+    fn hear(&mut self, kind: FrameKind) -> Result<u32> {
         loop {
             let frame = read(&mut self.pool)?;
             if frame.kind == kind {
                 return Ok(frame.id);
             }
             // Before another batch it may be asked whether it is open.
-            if frame.kind == Kind::Open {
-                self.say(&bytes(Kind::Ready, 0, &())?)?;
+            if frame.kind == FrameKind::Open {
+                self.say(&bytes(FrameKind::Ready, 0, &())?)?;
             }
         }
     }
@@ -159,8 +161,8 @@ impl Rogue {
     /// Tells whether it gets ready.
     fn open(&mut self, rogue: &str) -> Result<bool> {
         let version = if rogue == "of another version" { "0.0.0/0" } else { VERSION };
-        let hello = bytes(Kind::Hello, 0, &Hello { version: version.into() })?;
-        let ready = bytes(Kind::Ready, 0, &())?;
+        let hello = bytes(FrameKind::Hello, 0, &Hello { version: version.into() })?;
+        let ready = bytes(FrameKind::Ready, 0, &())?;
         match rogue {
             "that never says hello" => {}
             "of another version" => self.say(&hello)?,
@@ -172,7 +174,7 @@ impl Rogue {
             "that ends in its hello" => self.leave(&hello)?,
             _ => {
                 self.say(&hello)?;
-                self.hear(Kind::Open)?;
+                self.hear(FrameKind::Open)?;
                 let twice = rogue == "that is ready twice";
                 self.say(&ready.repeat(if twice { 2 } else { 1 }))?;
                 return Ok(!twice);
@@ -191,9 +193,9 @@ impl Rogue {
             "that answers twice" => self.say(&done(turn)?.repeat(2)),
             "that answers a turn again" => self.say(&done(1)?),
             "whose array lies nowhere" => self.say(&borrowed),
-            "whose array is too large" => self.say(&carrying(turn, MOST_ARRAY_BYTES + 1, 0)?),
+            "whose array is too large" => self.say(&carrying(turn, MAX_ARRAY_BYTES + 1, 0)?),
             "whose array is too long" => self.lend(4_096, memory(true)?, &carrying(turn, 4_097, 77)?),
-            "whose answer is no output" => self.say(&bytes(Kind::Done, turn, &128u8)?),
+            "whose answer is no output" => self.say(&bytes(FrameKind::Done, turn, &128u8)?),
             "whose segment has no descriptor" => self.say(&[segment(4_096)?, borrowed].concat()),
             "whose segment is not sealed" => self.lend(4_096, memory(false)?, &borrowed),
             "whose segment is too short" => self.lend(8_192, memory(true)?, &borrowed),
@@ -208,7 +210,7 @@ fn linger() -> ! {
     process::exit(0)
 }
 
-fn bytes<M: Message>(kind: Kind, id: u32, message: &M) -> Result<Vec<u8>> {
+fn bytes<M: Message>(kind: FrameKind, id: u32, message: &M) -> Result<Vec<u8>> {
     let stamps = Stamps { started: now(), stopped: now() };
     let mut bytes = Vec::new();
     write(&mut bytes, &Frame { kind, id, stamps, packet: Packet::pack(message)? })?;
@@ -222,13 +224,13 @@ fn patched(mut bytes: Vec<u8>, at: usize, patch: &[u8]) -> Vec<u8> {
 
 /// The right answer.
 fn done(turn: u32) -> Result<Vec<u8>> {
-    bytes(Kind::Done, turn, &Report { process: process::id(), words: String::new(), cargo: None })
+    bytes(FrameKind::Done, turn, &Report::here())
 }
 
 /// An answer with an array of so many bytes in a segment.
 fn carrying(turn: u32, length: u64, segment: u64) -> Result<Vec<u8>> {
-    let cargo = Some(Cargo::Private(Array::from(vec![7; 8])));
-    let mut bytes = bytes(Kind::Done, turn, &Report { process: process::id(), words: String::new(), cargo })?;
+    let report = Report::SentBack(vec![Payload::private(vec![7; 8])]);
+    let mut bytes = bytes(FrameKind::Done, turn, &report)?;
     bytes.truncate(bytes.len() - 8);
     let bytes = patched(bytes, HEADER_BYTES, &length.to_le_bytes());
     Ok(patched(bytes, HEADER_BYTES + 8, &segment.to_le_bytes()))
@@ -236,7 +238,7 @@ fn carrying(turn: u32, length: u64, segment: u64) -> Result<Vec<u8>> {
 
 /// What it says of a segment before an array lies in it.
 fn segment(capacity: u64) -> Result<Vec<u8>> {
-    bytes(Kind::Segment, 0, &(77u64, capacity))
+    bytes(FrameKind::Segment, 0, &(77u64, capacity))
 }
 
 /// A page without a name, whose length its maker can change, or not.
@@ -256,40 +258,39 @@ fn memory(_: bool) -> Result<OwnedFd> {
     anyhow::bail!("this system has none")
 }
 
-fn means(rogue: &str, bare: bool, workers: usize) -> Means {
-    Means { environment: vec![(ROGUE.into(), rogue.into())], bare, ..Means::workers(workers) }
+fn options(rogue: &str, shares: bool, workers: usize) -> PoolOptions {
+    sharing_options(shares, workers).env(ROGUE, rogue)
 }
 
-fn start(means: &Means) -> Result<Box<dyn Executor>> {
-    ExecutorKind::find("processes")?.start(means)
+fn start(options: &PoolOptions) -> Result<Box<dyn Executor>> {
+    ExecutorKind::find("processes")?.start(options)
 }
 
 /// Runs four tasks; says what became of each that failed.
 fn failures(pool: &mut dyn Executor) -> Result<Vec<(usize, String)>> {
-    let failed = failed(run(pool, vec![Duty::Nothing; 4])?);
+    let failed = failed(run(pool, vec![Action::ReportPlace; 4])?);
     Ok(failed.into_iter().map(|(task, cause)| (task, cause.to_string())).collect())
 }
 
-fn all_run(pool: &mut dyn Executor) -> Result<()> {
-    let failures = failures(pool)?;
-    ensure!(failures.is_empty(), "{failures:?}");
-    Ok(())
+fn all_run(pool: &mut dyn Executor) -> Result<Vec<Report>> {
+    run_all(pool, vec![Action::ReportPlace; 4])
 }
 
 /// Drops a pool: no worker is left then, and others work.
 fn end(pool: Box<dyn Executor>) -> Result<()> {
     drop(pool);
     ensure!(children(process::id())?.is_empty(), "{:?} are left", children(process::id()));
-    all_run(&mut *start(&Means::workers(2))?)
+    all_run(&mut *start(&PoolOptions::new(2))?).map(drop)
 }
 
 /// Runs a test with one worker and with two, that share memory and that do not.
 fn everywhere(rogue: &str, test: impl Fn(&mut dyn Executor, bool) -> Result<()>) -> Result<()> {
-    for (bare, workers) in [(false, 1), (false, 2), (true, 1), (true, 2)] {
-        let mut pool = start(&means(rogue, bare, workers))?;
+    for (shares, workers) in [(true, 1), (true, 2), (false, 1), (false, 2)] {
+        let mut pool = start(&options(rogue, shares, workers))?;
         // The second batch is no worse off.
         for _ in 0..2 {
-            test(&mut *pool, bare).with_context(|| format!("{workers} workers, bare: {bare}"))?;
+            test(&mut *pool, shares)
+                .with_context(|| format!("{workers} workers, shares memory: {shares}"))?;
         }
         end(pool)?;
     }
@@ -299,7 +300,7 @@ fn everywhere(rogue: &str, test: impl Fn(&mut dyn Executor, bool) -> Result<()>)
 /// The batch does not begin.
 fn is_refused(pool: &mut dyn Executor, _: bool, sentence: &str) -> Result<()> {
     let error = format!("{:#}", failures(pool).err().context("it ran")?);
-    let expected = format!("a worker process cannot open `duties`: {sentence}");
+    let expected = format!("a worker process cannot open `act`: {sentence}");
     ensure!(error.starts_with(&expected), "{error}, not {expected}");
     Ok(())
 }
@@ -313,23 +314,22 @@ fn all_fail(pool: &mut dyn Executor, _: bool, sentence: &str) -> Result<()> {
 }
 
 /// Each task fails with its worker. A pool that shares nothing takes for begun what it sent; another knows better.
-fn goes_mad(pool: &mut dyn Executor, bare: bool, sentence: &str) -> Result<()> {
-    let unbegun = "5 workers ended while its input was on the way (the last: ";
-    let what = if bare { "its worker process ended while it ran (" } else { unbegun };
-    all_fail(pool, bare, &format!("{what}{sentence}"))
+fn all_lost(pool: &mut dyn Executor, shares: bool, sentence: &str) -> Result<()> {
+    let on_the_way = "5 workers ended while its input was on the way (the last: ";
+    let cause = if shares { on_the_way } else { "its worker process ended while it ran (" };
+    all_fail(pool, shares, &format!("{cause}{sentence}"))
 }
 
-fn mute() -> Result<()> {
-    let mut pool = start(&means("that never says hello", false, 2))?;
-    is_refused(&mut *pool, false, "within 10 s it did not say hello: ")?;
+fn no_hello() -> Result<()> {
+    let mut pool = start(&options("that never says hello", true, 2))?;
+    is_refused(&mut *pool, true, "within 10 s it did not say hello: ")?;
     end(pool)
 }
 
 fn silent() -> Result<()> {
-    for (bare, sentence) in [(true, "its deadline of 50 ms"), (false, "its task took longer than 0.05 s")] {
-        let deadline = Some(Duration::from_millis(50));
-        let mut pool = start(&Means { deadline, ..means("that falls silent", bare, 2) })?;
-        all_fail(&mut *pool, bare, sentence)?;
+    for (shares, sentence) in [(false, "its deadline of 50 ms"), (true, "its task took longer than 0.05 s")] {
+        let mut pool = start(&options("that falls silent", shares, 2).deadline(Duration::from_millis(50)))?;
+        all_fail(&mut *pool, shares, sentence)?;
         end(pool)?;
     }
     Ok(())
@@ -338,48 +338,48 @@ fn silent() -> Result<()> {
 /// The first answer counts, and its worker is not used again.
 fn twice() -> Result<()> {
     everywhere("that answers twice", |pool, _| {
-        let reports = run(pool, vec![Duty::Nothing; 4])?;
-        let workers: BTreeSet<_> = reports.iter().flatten().map(|report| report.process).collect();
+        let reports = all_run(pool)?;
+        let workers = reports.iter().map(Report::process).collect::<Result<BTreeSet<_>>>()?;
         ensure!(workers.len() == 4, "{reports:?}");
         Ok(())
     })
 }
 
 fn again() -> Result<()> {
-    let mut pool = start(&means("that answers a turn again", true, 1))?;
+    let mut pool = start(&options("that answers a turn again", false, 1))?;
     let failures = failures(&mut *pool)?;
     let why = "its worker process ended while it ran (it answered turn 1, which was not due; killed)";
     ensure!(failures == [(1, why.into()), (3, why.into())], "{failures:#?}");
     end(pool)
 }
 
-fn deaf() -> Result<()> {
-    let mut pool = start(&means("that lives on", false, 2))?;
+fn lives_on() -> Result<()> {
+    let mut pool = start(&options("that lives on", true, 2))?;
     all_run(&mut *pool)?;
     end(pool)
 }
 
-/// A pool of which the first worker is a rogue, or all but that one, and the file they agree by.
-fn some(rogue: &str, which: &str, means: Means) -> Result<(Box<dyn Executor>, Signs)> {
-    let file = Signs::new()?;
-    let environment = vec![(ROGUE.into(), rogue.into()), (which.into(), file.path())];
-    Ok((start(&Means { environment, ..means })?, file))
+/// A pool of which the first worker is a rogue, or all but that one, and the folder of the file they agree by.
+fn some(rogue: &str, which: &str, options: PoolOptions) -> Result<(Box<dyn Executor>, TempDir)> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("first").display().to_string();
+    Ok((start(&options.env(ROGUE, rogue).env(which, file))?, folder))
 }
 
 fn one_never_ready() -> Result<()> {
-    let (mut pool, _file) = some("that sends an unknown kind", FIRST, Means::workers(2))?;
-    is_refused(&mut *pool, false, "a malformed frame: there is no kind 200; killed")?;
+    let (mut pool, _folder) = some("that sends an unknown kind", FIRST, PoolOptions::new(2))?;
+    is_refused(&mut *pool, true, "a malformed frame: there is no kind 200; killed")?;
     all_run(&mut *pool)?;
     end(pool)
 }
 
 /// Costs the task that it had begun, if that is not tried again.
-fn one_mad() -> Result<()> {
+fn one_lost() -> Result<()> {
     for rogue in ["that answers another turn", "that closes its socket"] {
-        for (bare, retries, lost) in [(false, 0, 0), (true, 0, 1), (true, 1, 0)] {
-            let (mut pool, _file) = some(rogue, FIRST, Means { bare, retries, ..Means::workers(2) })?;
+        for (shares, retries, lost) in [(true, 0, 0), (false, 0, 1), (false, 1, 0)] {
+            let (mut pool, _folder) = some(rogue, FIRST, sharing_options(shares, 2).retries(retries))?;
             let failures = failures(&mut *pool)?;
-            ensure!(failures.len() == lost, "{failures:?}, {retries} retries, bare: {bare}");
+            ensure!(failures.len() == lost, "{failures:?}, {retries} retries, shares memory: {shares}");
             all_run(&mut *pool)?;
             end(pool)?;
         }
@@ -388,11 +388,11 @@ fn one_mad() -> Result<()> {
 }
 
 fn successors() -> Result<()> {
-    let means = Means { life: Some(1), ..Means::workers(1) };
-    let (mut pool, _file) = some("that sends an unknown kind", LATER, means)?;
+    let options = PoolOptions::new(1).max_tasks_per_worker(1);
+    let (mut pool, _folder) = some("that sends an unknown kind", LATER, options)?;
     let failures = failures(&mut *pool)?;
     let lost = |task| (task, "it was not run: no worker was left".to_string());
     ensure!(failures == [1, 2, 3].map(lost), "{failures:?}");
-    is_refused(&mut *pool, false, "a malformed frame: there is no kind 200; killed")?;
+    is_refused(&mut *pool, true, "a malformed frame: there is no kind 200; killed")?;
     end(pool)
 }

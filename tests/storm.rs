@@ -3,6 +3,9 @@
 use std::process::ExitCode;
 
 #[cfg(target_os = "linux")]
+#[path = "common/action/mod.rs"]
+mod action;
+#[cfg(target_os = "linux")]
 #[path = "common/storm/mod.rs"]
 mod storm;
 
@@ -11,9 +14,9 @@ fn main() -> ExitCode {
     use libtest_mimic::{Arguments, Trial};
 
     parbench::bench::enter(storm::SCENARIOS);
-    let test = || match storm::rage(500, 1) {
-        Ok(report) if report.wrong().is_empty() => Ok(()),
-        Ok(report) => Err(report.to_string().into()),
+    let test = || match storm::run(500, 1) {
+        Ok(summary) if summary.errors().is_empty() => Ok(()),
+        Ok(summary) => Err(summary.to_string().into()),
         Err(error) => Err(format!("{error:#}").into()),
     };
     let trials = vec![Trial::test("500 workers are killed and nothing is lost or left", test)];

@@ -6,16 +6,16 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::io::{self, Cursor, Read, Write};
 
-use parbench::message::{MOST_ARRAY_BYTES, MOST_ARRAYS, MOST_PAYLOAD_BYTES};
+use parbench::data::packet::{MAX_ARRAY_BYTES, MAX_ARRAYS, MAX_PAYLOAD_BYTES};
 use parbench::span::Stamps;
-use parbench::wire::{Frame, HEADER_BYTES, Kind, WireError, read, write};
+use parbench::wire::{Frame, FrameKind, HEADER_BYTES, WireError, read, write};
 use parbench::{Array, Packet};
 use proptest::collection;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
 fn frame(packet: Packet) -> Frame {
-    Frame { kind: Kind::Done, id: 7, stamps: Stamps { started: 5, stopped: 9 }, packet }
+    Frame { kind: FrameKind::Done, id: 7, stamps: Stamps { started: 5, stopped: 9 }, packet }
 }
 
 fn bytes_of(frame: &Frame) -> Vec<u8> {
@@ -25,9 +25,9 @@ fn bytes_of(frame: &Frame) -> Vec<u8> {
 }
 
 /// A connection that takes and gives one byte at a time, with interruptions.
-struct Grudging<T>(T, bool);
+struct OneByteAtATime<T>(T, bool);
 
-impl<T: Read> Read for Grudging<T> {
+impl<T: Read> Read for OneByteAtATime<T> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.1 = !self.1;
         if self.1 {
@@ -38,7 +38,7 @@ impl<T: Read> Read for Grudging<T> {
     }
 }
 
-impl<T: Write> Write for Grudging<T> {
+impl<T: Write> Write for OneByteAtATime<T> {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         self.1 = !self.1;
         if self.1 {
@@ -68,10 +68,10 @@ fn what_is_written_is_read() {
         let bytes = bytes_of(&frame);
         assert_eq!(read(&mut Cursor::new(&bytes)).unwrap(), frame);
         if bytes.len() < 1_000 {
-            let mut slowly = Grudging(Vec::new(), false);
+            let mut slowly = OneByteAtATime(Vec::new(), false);
             write(&mut slowly, &frame).unwrap();
             assert_eq!(slowly.0, bytes);
-            assert_eq!(read(&mut Grudging(Cursor::new(&bytes), false)).unwrap(), frame);
+            assert_eq!(read(&mut OneByteAtATime(Cursor::new(&bytes), false)).unwrap(), frame);
         }
     }
 }
@@ -105,8 +105,8 @@ fn a_header_that_lies_is_refused() {
     };
     refused(0, b"HTTP", "it begins with [48, 54, 54, 50]");
     refused(4, &u32::MAX.to_le_bytes(), "it promises 4294967295 bytes");
-    refused(4, &(MOST_PAYLOAD_BYTES as u32 + 1).to_le_bytes(), "more than 1073741824");
-    refused(4, &(MOST_PAYLOAD_BYTES as u32).to_le_bytes(), "the connection broke");
+    refused(4, &(MAX_PAYLOAD_BYTES as u32 + 1).to_le_bytes(), "more than 1073741824");
+    refused(4, &(MAX_PAYLOAD_BYTES as u32).to_le_bytes(), "the connection broke");
     refused(8, &[0], "there is no kind 0");
     refused(8, &[200], "there is no kind 200");
     refused(10, &u16::MAX.to_le_bytes(), "the connection broke");
@@ -179,7 +179,7 @@ fn promised(bytes: &[u8]) -> usize {
 /// What an array takes behind the header.
 const PLACE_BYTES: usize = 16;
 /// The most that is asked for at once: a payload and the places of its arrays; arrays have mappings of their own.
-const MOST_BYTES: usize = MOST_PAYLOAD_BYTES + MOST_ARRAYS * PLACE_BYTES;
+const MAX_BYTES: usize = MAX_PAYLOAD_BYTES + MAX_ARRAYS * PLACE_BYTES;
 /// What reading asks for at once for anything but the payload: an array that has no mapping of its own.
 const FEW_BYTES: usize = 256 << 10;
 
@@ -192,10 +192,10 @@ fn packet() -> impl Strategy<Value = Packet> {
 
 /// A header that may lie in every way that gets it past the first look, and something behind it.
 fn lie() -> impl Strategy<Value = Vec<u8>> {
-    let cap = MOST_PAYLOAD_BYTES as u32;
+    let cap = MAX_PAYLOAD_BYTES as u32;
     let length = prop_oneof![0..200u32, 0..200_000u32, cap - 100..=cap + 100, any::<u32>()];
     let arrays = prop_oneof![3 => 0..5u16, 1 => any::<u16>()];
-    let most = MOST_ARRAY_BYTES;
+    let most = MAX_ARRAY_BYTES;
     let array = prop_oneof![0..100u64, 0..1_000_000u64, most - 100..=most + 100, u64::MAX - 100..=u64::MAX];
     let segment = prop_oneof![4 => Just(0u64), 1 => any::<u64>()];
     let rest = collection::vec(any::<u8>(), 0..300);
@@ -240,12 +240,12 @@ proptest! {
         }
         bytes.truncate(1 + cut.index(bytes.len()));
         let (_, largest) = read_noting(&bytes);
-        prop_assert!(largest <= MOST_BYTES, "{} bytes", largest);
+        prop_assert!(largest <= MAX_BYTES, "{} bytes", largest);
     }
 
     #[test]
     fn a_frame_that_lies_takes_no_more_memory_than_a_frame_may(bytes in lie()) {
         let (_, largest) = read_noting(&bytes);
-        prop_assert!(largest <= FEW_BYTES.max(promised(&bytes)).min(MOST_BYTES), "{} bytes", largest);
+        prop_assert!(largest <= FEW_BYTES.max(promised(&bytes)).min(MAX_BYTES), "{} bytes", largest);
     }
 }

@@ -1,30 +1,30 @@
-//! What the pitfall programs share: how they tell what they saw, in lines for a person and in one for a program.
+//! The output of the pitfall programs, for people and for programs.
 //!
-//! Each prints five lines and then one line of JSON. Its exit status is 0 if the pitfall was seen as described and
-//! its cure worked, otherwise 1 with a sentence on stderr. The fields that every line of JSON has:
+//! Each program prints five lines of text and one line of JSON. Its exit status is 0 if the pitfall occurred as
+//! described and its cure worked. Otherwise it is 1, with a sentence on stderr. Every line of JSON has these fields:
 //!
-//! | field | is |
+//! | field | meaning |
 //! |---|---|
-//! | `pitfall` | `race`, `starvation`, `deadlock`, `livelock`, `pipes` or `kill`: the program's name |
-//! | `outcome` | what it is known for, such as `lost_updates`; `not_seen` if it did not happen |
-//! | `cured` | whether it stayed away with the cure |
+//! | `pitfall` | `race`, `starvation`, `deadlock`, `livelock`, `pipes` or `kill`: the program's name after `pitfall_` |
+//! | `outcome` | the effect of the pitfall, such as `lost_updates`; `not_seen` if it did not occur |
+//! | `cured` | whether the cure worked |
 //! | `cure` | the cure, in a few words |
-//! | `threads`, `processes` | how many take part in the pitfall; who watches is not counted |
-//! | `elapsed_ns` | the whole program |
+//! | `threads`, `processes` | how many take part in the pitfall, without a watchdog |
+//! | `elapsed_ns` | the run time of the program |
 //!
-//! And those that one has, without its cure where nothing else is said:
+//! Each pitfall has further fields, measured without the cure unless stated otherwise:
 //!
 //! | pitfall (outcome) | fields |
 //! |---|---|
-//! | `race` (`lost_updates`) | `updates` made, the `counted` ones and the `lost`; `mutex_counted`, `fetch_add_counted` with the cures; `chance_updates`, `chance_lost` where nothing was arranged |
-//! | `starvation` (`starved`) | `acquisitions` in all; `unfair`, `fair`, `std_mutex`: those of each worker, by lock |
-//! | `deadlock` (`deadlock`) | `transfers` to make, those `done` at the stand-still, `pulses` that the watchdog heard without progress; threads still `awake` then, null where the system does not tell; `tries` it took; `cured_done` |
-//! | `livelock` (`livelock`) | `attempts` of each thread, those `done` and `cured_done`; `cpu_ns` and `done_by_then` at each quarter of the attempts |
-//! | `pipes` (`full_pipes`) | `bytes` to write and to read back; `written`, `read` at the stand-still; `looks` of the watchdog without progress; `cured_written`, `cured_read` |
-//! | `kill` (`process_killed_thread_not`) | processes `killed` and `ended_by_kill`; `kill_median_ns`, `kill_max_ns` from the kill until reaped; `answer` of the process after them; what was `tried` on a thread and how often it `survived`; `flag_ns` from the flag until joined |
+//! | `race` (`lost_updates`) | `updates` made, `counted` and `lost`; `mutex_counted` and `fetch_add_counted` with the cures; `chance_updates` made and `chance_lost` if the timing is left to chance |
+//! | `starvation` (`starved`) | `unfair`, `fair` and `std_mutex`: how many times each worker acquired that lock; `acquisitions`: the total for each of the first two |
+//! | `deadlock` (`deadlock`) | `transfers` to make; `done` before the deadlock; `pulses` without progress that the watchdog received; threads `awake` during the deadlock, null if the system does not tell; `tries`: how many times the child was run to get a deadlock; `cured_done` with the cure |
+//! | `livelock` (`livelock`) | `attempts` per thread; successful attempts, `done` without and `cured_done` with the cure; `cpu_ns` and `done_by_then` at each quarter of the attempts |
+//! | `pipes` (`full_pipes`) | `bytes` to write and to read back; `written` and `read` before the deadlock; `looks` of the watchdog without progress; `cured_written` and `cured_read` with the cure |
+//! | `kill` (`process_killed_thread_not`) | processes `killed` and `ended_by_kill`; `kill_median_ns` and `kill_max_ns` from the kill until the process is reaped; `answer` of the process after them; `tried`: the attempts to end a thread; `survived`: how many of them it survived; `flag_ns` from setting the flag until the thread is joined |
 //!
-//! `race` and `kill` also have a program that the compiler refuses: `refused`, its error; `refused_code` and
-//! `accepted_code`, the whole programs, without and with the cure.
+//! `race` and `kill` also have a program that the compiler rejects: `refused` is the code of the error, `refused_code`
+//! the program without the cure, and `accepted_code` the program with the cure.
 
 #![allow(dead_code, reason = "each program uses its part")]
 
@@ -35,7 +35,7 @@ use anyhow::Result;
 use serde::Serialize;
 use serde_json::Value;
 
-/// A pitfall as a program looked for it, and what came of that.
+/// A pitfall, and whether its cure worked.
 #[derive(Serialize)]
 pub(crate) struct Pitfall {
     pub(crate) pitfall: &'static str,
@@ -47,8 +47,8 @@ pub(crate) struct Pitfall {
 }
 
 impl Pitfall {
-    /// Prints the lines and the JSON. `seen` says whether the outcome was the one in `self`.
-    pub(crate) fn tell(
+    /// Prints the lines and the JSON. If the pitfall was not `seen`, the outcome is `not_seen`.
+    pub(crate) fn report(
         mut self,
         began: Instant,
         seen: bool,
@@ -63,30 +63,30 @@ impl Pitfall {
             #[serde(flatten)]
             numbers: Value,
         }
-        let sought = self.outcome;
+        let expected = self.outcome;
         if !seen {
             self.outcome = "not_seen";
         }
-        let record = Record { pitfall: &self, elapsed_ns: nanoseconds(began), numbers };
+        let record = Record { pitfall: &self, elapsed_ns: elapsed_ns(began), numbers };
         println!("{}\n{}", lines.join("\n"), serde_json::to_string(&record)?);
         if !seen {
-            eprintln!("The pitfall `{}` did not show: there was no `{sought}`.", self.pitfall);
+            eprintln!("The pitfall `{}` did not occur: expected `{expected}`.", self.pitfall);
         } else if !self.cured {
-            eprintln!("The pitfall `{}` was there in spite of its cure, {}.", self.pitfall, self.cure);
+            eprintln!("The pitfall `{}` occurred despite its cure: {}.", self.pitfall, self.cure);
         }
         Ok(if seen && self.cured { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 
-/// The time since then.
-pub(crate) fn nanoseconds(since: Instant) -> u64 {
+/// The time elapsed since an instant, in ns.
+pub(crate) fn elapsed_ns(since: Instant) -> u64 {
     since.elapsed().as_nanos() as u64
 }
 
-/// How many threads of a process, of those whose names begin so, are not asleep, if the system tells. One that could
-/// run but has no CPU is awake: it is slow, not stuck.
-pub(crate) fn awake(process: u32, names: &str) -> Option<usize> {
+/// The number of threads of a process that are not asleep, among those whose names start with `prefix`, if the system
+/// tells. A thread that is ready to run but has no CPU is awake: it is slow, not stuck.
+pub(crate) fn awake(process: u32, prefix: &str) -> Option<usize> {
     let threads = std::fs::read_dir(format!("/proc/{process}/task")).ok()?.flatten();
     let stats = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok());
-    Some(stats.filter(|stat| stat.contains(&format!("({names}")) && !stat.contains(") S ")).count())
+    Some(stats.filter(|stat| stat.contains(&format!("({prefix}")) && !stat.contains(") S ")).count())
 }

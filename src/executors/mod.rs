@@ -1,5 +1,6 @@
-//! Ways to run a batch of tasks: the trait, the list of them, and what a run gives.
+//! Ways to run a batch of tasks: the trait, the list of executors, and the outcome of a batch.
 
+mod options;
 mod processes;
 mod rayon;
 mod serial;
@@ -9,88 +10,141 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
+pub use self::options::{Output, PoolOptions};
 use crate::job::{Cause, Job};
-pub use crate::means::{Means, Output};
+use crate::shape::{MAX_PARALLELISM, Shape};
 use crate::span::{TaskSpan, now};
 use crate::usage::Usage;
+use crate::workload::Properties;
 
-/// Every executor, in the order of reports. One more is a file with a `KIND`, its `mod` line and a row here.
-pub static ALL: &[&Kind] =
+/// Every executor, in the order of reports. A new one is a file with a `KIND`, its `mod` line and a row here.
+pub static ALL: &[&ExecutorKind] =
     &[&serial::KIND, &threads::KIND, &rayon::KIND, &processes::KIND, &processes::FORKSERVER];
 
-/// Most workers that an executor is asked for: more is taken for a slip of the hand.
-pub const MOST_WORKERS: usize = 1024;
-
-/// An executor in a list.
+/// An executor in a list: what can be said of it before it is started.
 #[derive(Debug)]
-pub struct Kind {
+pub struct ExecutorKind {
     /// Its name in Criterion ids, records and on the command line.
     pub name: &'static str,
     /// What it is, in half a sentence.
     pub about: &'static str,
     /// Where its tasks run.
-    pub place: Place,
-    /// It has one worker and no more.
-    pub single: bool,
-    /// It can run workloads that are [`crate::Workload::NESTED`].
-    pub nests: bool,
-    /// Warm it is as another executor: it is measured where starting is the subject ([`crate::Workload::COLD`]),
-    /// or where it is asked for by name.
-    pub cold: bool,
-    start: fn(&Means) -> Result<Box<dyn Executor>>,
+    pub isolation: Isolation,
+    /// How many workers it can have.
+    pub shapes: Shapes,
+    /// Whether it is measured with a workload of such properties.
+    pub suits: fn(&Properties) -> Suitability,
+    /// Starts it, with options that have been checked.
+    pub start: fn(&PoolOptions) -> Result<Box<dyn Executor>>,
 }
 
-/// Where an executor's tasks run, seen from its caller.
+/// What separates an executor's tasks from their caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// On the calling thread.
-    Here,
-    /// On other threads of this process.
-    Threads,
-    /// In other processes.
-    Processes,
+#[non_exhaustive]
+pub enum Isolation {
+    /// Nothing: tasks run on the calling thread.
+    Caller,
+    /// They run on other threads of this process.
+    Thread,
+    /// They run in other processes.
+    Process,
 }
 
-impl Kind {
-    /// Starts the executor; dropping it ends its workers.
+/// The shapes that an executor can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Shapes {
+    /// One worker.
+    Single,
+    /// Workers of one thread each, up to [`MAX_PARALLELISM`].
+    Workers,
+}
+
+impl Shapes {
+    /// Whether a shape is one of them.
+    pub fn contain(self, shape: Shape) -> bool {
+        let max = match self {
+            Shapes::Single => 1,
+            Shapes::Workers => MAX_PARALLELISM,
+        };
+        shape.threads_per_worker == 1 && (1..=max).contains(&shape.workers)
+    }
+}
+
+impl fmt::Display for Shapes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Shapes::Single => f.write_str("one worker"),
+            Shapes::Workers => write!(f, "1 to {MAX_PARALLELISM} workers of one thread each"),
+        }
+    }
+}
+
+/// Whether an executor is measured with a workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Suitability {
+    /// It is.
+    Suited,
+    /// Only if it is asked for by name.
+    OnRequest,
+    /// It is not, for this reason.
+    Unsuited(&'static str),
+}
+
+/// For executors that suit every workload.
+fn suits_all(_: &Properties) -> Suitability {
+    Suitability::Suited
+}
+
+impl ExecutorKind {
+    /// Starts the executor. Dropping it stops its workers.
     ///
     /// # Errors
-    /// Where the number of workers is none that this executor can have, or a worker does not start.
-    pub fn start(&self, means: &Means) -> Result<Box<dyn Executor>> {
-        let workers = means.workers;
-        let most = if self.single { 1 } else { MOST_WORKERS };
-        ensure!((1..=most).contains(&workers), "{} can have 1 to {most} workers, not {workers}", self.name);
-        means.check()?;
-        (self.start)(means).with_context(|| format!("cannot start {}/{workers}", self.name))
+    /// If the number of workers is out of range, an option is invalid, or a worker does not start.
+    pub fn start(&self, options: &PoolOptions) -> Result<Box<dyn Executor>> {
+        let shape = options.shape;
+        ensure!(self.shapes.contain(shape), "{} can have {}, not {shape}", self.name, self.shapes);
+        options.check()?;
+        (self.start)(options).with_context(|| format!("cannot start {}/{shape}", self.name))
     }
 
-    /// The executor of that name.
+    /// Finds one of [`ALL`] by its name.
     ///
     /// # Errors
-    /// Where there is none: the sentence names those that there are.
-    pub fn find(name: &str) -> Result<&'static Kind> {
-        let names = || ALL.iter().map(|kind| kind.name).collect::<Vec<_>>().join(", ");
-        let kind = ALL.iter().find(|kind| kind.name == name);
+    /// If there is none of that name: the sentence lists the names that there are.
+    pub fn find(name: &str) -> Result<&'static ExecutorKind> {
+        ExecutorKind::find_in(ALL, name)
+    }
+
+    /// Finds an executor in a list by its name.
+    ///
+    /// # Errors
+    /// As [`ExecutorKind::find`].
+    pub fn find_in(list: &[&'static ExecutorKind], name: &str) -> Result<&'static ExecutorKind> {
+        let names = || list.iter().map(|kind| kind.name).collect::<Vec<_>>().join(", ");
+        let kind = list.iter().find(|kind| kind.name == name);
         kind.copied().with_context(|| format!("there is no executor `{name}`; there are {}", names()))
     }
 }
 
-/// A way to run a batch of tasks, with its workers started and kept warm between batches.
+/// A way to run a batch of tasks. Its workers are kept warm between batches.
 pub trait Executor {
     /// Runs every task of a job once and waits for the last.
     ///
-    /// A task that fails is an entry in the outcome; the executor works on.
+    /// A task that fails is an entry in the outcome; the executor can be used again.
     ///
     /// # Errors
-    /// Where the batch could not begin: a worker that does not start, or whose state cannot be made.
+    /// If the batch cannot begin: the job was made for fewer workers than the executor has, a worker does not start, or
+    /// its state cannot be made.
     fn execute(&mut self, job: &Arc<dyn Job>) -> Result<Outcome>;
 
-    /// What this program and the workers have used so far; their peak of memory is that since the last call.
+    /// What this program and the workers have used so far. Their peak of memory is that since the last call.
     ///
-    /// The difference of two calls is what the batches between them cost. It is no part of the outcome: asking
-    /// takes 0.1 ms, and leaves caches colder than they were.
+    /// The difference between two calls is what the batches between them cost. It is not part of the outcome: reading
+    /// it takes 0.1 ms and leaves caches colder than they were.
     fn usage(&mut self) -> Usage {
         Usage::take()
     }
@@ -98,20 +152,21 @@ pub trait Executor {
 
 /// What one batch gave.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Outcome {
     /// When the batch began, ns of [`now`].
     pub began: u64,
-    /// From then until the last answer was at hand.
+    /// The time from then until the caller could read the last answer.
     pub wall: Duration,
-    /// One entry for each task, in their order, always.
+    /// One entry for each task, in their order.
     pub tasks: Vec<Result<TaskSpan, Failure>>,
 }
 
 impl Outcome {
-    /// The spans, where every task has one.
+    /// The spans of all tasks.
     ///
     /// # Errors
-    /// The first failure, and how many more there are.
+    /// If a task failed: the first failure, and how many there are.
     pub fn spans(&self) -> Result<Vec<TaskSpan>> {
         let failures: Vec<_> = self.tasks.iter().filter_map(|task| task.as_ref().err()).collect();
         match failures[..] {
@@ -124,6 +179,7 @@ impl Outcome {
 
 /// A task without an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Failure {
     /// The scenario's name.
     pub workload: &'static str,
@@ -141,17 +197,17 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// What became of one task: its number, and its span or why it has none.
+/// The number of a task, and its span or why it has none.
 type Entry = (usize, Result<TaskSpan, Cause>);
 
-/// The frame of every batch: what must happen before and after the clock, and the clock.
+/// Times a batch: drops the answers of the one before, reads the clock, runs, and puts the entries in order.
 ///
-/// `run` gets the time the batch began and returns the entries in any order; a task that it left out becomes
-/// a failure.
-fn measure(job: &dyn Job, run: impl FnOnce(u64) -> Vec<Entry>) -> Outcome {
+/// `run` gets the time at which the batch began and returns the entries in any order. A task without an entry becomes a
+/// failure.
+fn time_batch(job: &dyn Job, run: impl FnOnce(u64) -> Vec<Entry>) -> Outcome {
     job.clear();
     let began = now();
-    let entries = run(began);
+    let entries = if job.tasks() == 0 { Vec::new() } else { run(began) };
     let wall = Duration::from_nanos(now() - began);
 
     let mut tasks: Vec<_> = (0..job.tasks()).map(|_| None).collect();
@@ -165,9 +221,21 @@ fn measure(job: &dyn Job, run: impl FnOnce(u64) -> Vec<Entry>) -> Outcome {
     Outcome { began, wall, tasks: tasks.collect() }
 }
 
-/// Makes the state of every worker in this process, before the clock.
-fn open(job: &dyn Job, workers: usize) -> Result<()> {
+/// Checks that a job has a state for each of so many workers.
+fn ensure_enough_states(job: &dyn Job, workers: usize) -> Result<()> {
+    ensure!(
+        workers <= job.workers(),
+        "{}: the job was made for {} workers and cannot run on {workers}",
+        job.workload(),
+        job.workers()
+    );
+    Ok(())
+}
+
+/// Makes the state of every worker in this process, before the clock starts.
+fn make_states(job: &dyn Job, workers: usize) -> Result<()> {
+    ensure_enough_states(job, workers)?;
     (0..workers).try_for_each(|worker| {
-        job.open(worker).map_err(|cause| anyhow::anyhow!("{}, worker {worker}: {cause}", job.workload()))
+        job.make_state(worker).map_err(|cause| anyhow!("{}, worker {worker}: {cause}", job.workload()))
     })
 }

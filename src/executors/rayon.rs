@@ -6,22 +6,29 @@ use anyhow::Result;
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use super::{Executor, Kind, Outcome, Place, measure, open};
+use super::{Executor, ExecutorKind, Isolation, Outcome, Shapes, Suitability, make_states, time_batch};
 use crate::job::Job;
 use crate::span::TaskSpan;
 
-pub(super) const KIND: Kind = Kind {
+pub(super) const KIND: ExecutorKind = ExecutorKind {
     name: "rayon",
     about: "work-stealing threads, a pool of its own",
-    place: Place::Threads,
-    single: false,
-    // A worker that waits for an inner pool steals the next task: three tasks of 50 ms each showed spans of
-    // 0 to 100 ms.
-    nests: false,
-    cold: false,
-    start: |means| {
+    isolation: Isolation::Thread,
+    shapes: Shapes::Workers,
+    suits: |workload| {
+        if workload.nested {
+            // Three tasks of 50 ms each showed spans of 0 to 100 ms.
+            Suitability::Unsuited(
+                "a worker that waits for an inner pool steals the next task, so that both spans are wrong",
+            )
+        } else {
+            Suitability::Suited
+        }
+    },
+    start: |options| {
         let name = |worker| format!("rayon {worker}");
-        let pool = ThreadPoolBuilder::new().num_threads(means.workers).thread_name(name).build()?;
+        let threads = options.shape.parallelism();
+        let pool = ThreadPoolBuilder::new().num_threads(threads).thread_name(name).build()?;
         Ok(Box::new(Rayon { pool }))
     },
 };
@@ -32,13 +39,13 @@ struct Rayon {
 
 impl Executor for Rayon {
     fn execute(&mut self, job: &Arc<dyn Job>) -> Result<Outcome> {
-        open(&**job, self.pool.current_num_threads())?;
+        make_states(&**job, self.pool.current_num_threads())?;
         let one = |began, task| {
             let worker = rayon::current_thread_index().expect("the pool runs this on its own threads");
             (task, job.run(worker, task).map(|stamps| TaskSpan::here(task, worker, began, stamps)))
         };
-        Ok(measure(&**job, |began| {
-            // A task is the smallest piece: rayon may not bundle a few of them.
+        Ok(time_batch(&**job, |began| {
+            // A task is the smallest unit: rayon must not bundle several of them.
             let tasks = (0..job.tasks()).into_par_iter().with_max_len(1);
             self.pool.install(|| tasks.map(|task| one(began, task)).collect())
         }))

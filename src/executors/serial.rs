@@ -1,20 +1,19 @@
-//! One task after the other on the calling thread: what every speed-up is measured against.
+//! One task after the other on the calling thread: the base of every speed-up.
 
 use std::sync::Arc;
 
 use anyhow::Result;
 
-use super::{Executor, Kind, Outcome, Place, measure, open};
+use super::{Executor, ExecutorKind, Isolation, Outcome, Shapes, make_states, suits_all, time_batch};
 use crate::job::Job;
 use crate::span::TaskSpan;
 
-pub(super) const KIND: Kind = Kind {
+pub(super) const KIND: ExecutorKind = ExecutorKind {
     name: "serial",
     about: "one task after the other on the calling thread",
-    place: Place::Here,
-    single: true,
-    nests: true,
-    cold: false,
+    isolation: Isolation::Caller,
+    shapes: Shapes::Single,
+    suits: suits_all,
     start: |_| Ok(Box::new(Serial)),
 };
 
@@ -22,8 +21,8 @@ struct Serial;
 
 impl Executor for Serial {
     fn execute(&mut self, job: &Arc<dyn Job>) -> Result<Outcome> {
-        open(&**job, 1)?;
+        make_states(&**job, 1)?;
         let one = |began, task| (task, job.run(0, task).map(|stamps| TaskSpan::here(task, 0, began, stamps)));
-        Ok(measure(&**job, |began| (0..job.tasks()).map(|task| one(began, task)).collect()))
+        Ok(time_batch(&**job, |began| (0..job.tasks()).map(|task| one(began, task)).collect()))
     }
 }

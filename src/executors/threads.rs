@@ -1,4 +1,4 @@
-//! Threads that take tasks from one channel, kept warm between batches: the usual thread pool.
+//! Threads that take tasks from one channel: the usual thread pool.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,63 +7,62 @@ use std::thread::{self, JoinHandle};
 use anyhow::{Context, Result};
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 
-use super::{Entry, Executor, Kind, Outcome, Place, measure, open};
+use super::{Entry, Executor, ExecutorKind, Isolation, Outcome, Shapes, make_states, suits_all, time_batch};
 use crate::job::Job;
 use crate::span::TaskSpan;
 
-pub(super) const KIND: Kind = Kind {
+pub(super) const KIND: ExecutorKind = ExecutorKind {
     name: "threads",
     about: "threads fed by a channel",
-    place: Place::Threads,
-    single: false,
-    nests: true,
-    cold: false,
-    start: |means| Ok(Box::new(Threads::start(means.workers)?)),
+    isolation: Isolation::Thread,
+    shapes: Shapes::Workers,
+    suits: suits_all,
+    start: |options| Ok(Box::new(Threads::start(options.shape.parallelism())?)),
 };
 
 struct Threads {
-    errands: Option<Sender<Errand>>,
+    queue: Option<Sender<QueuedTask>>,
     workers: Vec<JoinHandle<()>>,
 }
 
-/// One task of a batch on its way to a thread.
-struct Errand {
-    batch: Arc<Running>,
+/// A task that waits for a thread.
+struct QueuedTask {
+    batch: Arc<BatchState>,
     task: usize,
 }
 
 /// A batch in progress.
-struct Running {
+struct BatchState {
     job: Arc<dyn Job>,
     began: u64,
     entries: Mutex<Vec<Entry>>,
-    left: AtomicUsize,
-    /// The last task wakes the caller, and no other: a wake-up for each would be part of every tiny task.
+    unfinished: AtomicUsize,
+    /// Only the last task wakes the caller: a wake-up for each task would be part of the time of every tiny one.
     finished: Sender<()>,
 }
 
 impl Threads {
     fn start(workers: usize) -> Result<Threads> {
-        let (errands, queue) = unbounded::<Errand>();
-        // Owned from the first thread on: if the fifth does not start, dropping this ends the four.
-        let mut pool = Threads { errands: Some(errands), workers: Vec::new() };
+        let (queue, receiver) = unbounded::<QueuedTask>();
+        // If the fifth thread does not start, dropping this joins the first four.
+        let mut pool = Threads { queue: Some(queue), workers: Vec::new() };
         for worker in 0..workers {
-            let queue = queue.clone();
+            let receiver = receiver.clone();
             let thread = thread::Builder::new().name(format!("worker {worker}"));
-            let started = thread.spawn(move || work(worker, &queue));
+            let started = thread.spawn(move || work(worker, &receiver));
             pool.workers.push(started.with_context(|| format!("cannot start thread {worker} of {workers}"))?);
         }
         Ok(pool)
     }
 }
 
-fn work(worker: usize, queue: &Receiver<Errand>) {
-    for Errand { batch, task } in queue {
+fn work(worker: usize, queue: &Receiver<QueuedTask>) {
+    for QueuedTask { batch, task } in queue {
         let result = batch.job.run(worker, task);
         let entry = (task, result.map(|stamps| TaskSpan::here(task, worker, batch.began, stamps)));
         batch.entries.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
-        if batch.left.fetch_sub(1, Ordering::AcqRel) == 1 {
-            // The caller waits for this one message, and cannot have gone.
+        if batch.unfinished.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // The caller waits for this message, so it is still there.
             let _ = batch.finished.send(());
         }
     }
@@ -71,23 +70,23 @@ fn work(worker: usize, queue: &Receiver<Errand>) {
 
 impl Executor for Threads {
     fn execute(&mut self, job: &Arc<dyn Job>) -> Result<Outcome> {
-        open(&**job, self.workers.len())?;
-        let (finished, last) = bounded(1);
-        let errands = self.errands.as_ref().expect("they are dropped with the pool only");
-        Ok(measure(&**job, |began| {
-            let batch = Arc::new(Running {
+        make_states(&**job, self.workers.len())?;
+        let (finished, receiver) = bounded(1);
+        let queue = self.queue.as_ref().expect("it is dropped with the pool only");
+        Ok(time_batch(&**job, |began| {
+            let batch = Arc::new(BatchState {
                 job: Arc::clone(job),
                 began,
                 entries: Mutex::new(Vec::with_capacity(job.tasks())),
-                left: AtomicUsize::new(job.tasks()),
+                unfinished: AtomicUsize::new(job.tasks()),
                 finished,
             });
             for task in 0..job.tasks() {
-                errands
-                    .send(Errand { batch: Arc::clone(&batch), task })
-                    .expect("the threads live as long as we do");
+                queue
+                    .send(QueuedTask { batch: Arc::clone(&batch), task })
+                    .expect("the threads live as long as the pool");
             }
-            last.recv().expect("the batch in our hands holds the sender");
+            receiver.recv().expect("`batch` holds the sender");
             std::mem::take(&mut *batch.entries.lock().unwrap_or_else(PoisonError::into_inner))
         }))
     }
@@ -95,7 +94,7 @@ impl Executor for Threads {
 
 impl Drop for Threads {
     fn drop(&mut self) {
-        self.errands = None;
+        self.queue = None;
         for worker in self.workers.drain(..) {
             // It cannot have panicked: panics of tasks are caught.
             let _ = worker.join();

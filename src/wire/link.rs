@@ -1,25 +1,25 @@
-//! One end of the connection between a pool and a worker: frames both ways, and the arrays in shared memory that
-//! the two have lent each other.
+//! One end of the connection between a pool and a worker: frames both ways, and the arrays in shared memory that the
+//! two have lent each other.
 //!
-//! A segment's descriptor crosses once. From then on an array in it is its number. The lender keeps the array
-//! until it has been told as often as it lent it that nobody reads it any more; the borrower keeps the mapping
-//! until it is told that the segment is no more.
+//! A segment's descriptor crosses once. From then on an array in the segment crosses as the segment's number. The
+//! lender keeps the array until the borrower has released it as many times as it was lent; the borrower keeps the
+//! mapping until the lender says that the segment is gone.
 
-use std::collections::VecDeque;
 use std::collections::hash_map::{Entry, HashMap};
-use std::io::{self, ErrorKind};
-use std::mem;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Weak};
 
 use anyhow::Result;
 
-use super::{Decoder, Frame, Kind, WireError, code};
-use crate::array::{Loan, Released, Store};
-use crate::message::Packet;
-use crate::segment::{self, Mapping};
-use crate::socket::Socket;
+use super::outgoing::{Descriptor, Outgoing};
+use super::socket::Socket;
+use super::{Decoder, Frame, FrameKind, WireError, codec};
+use crate::data::arena;
+use crate::data::packet::Packet;
+use crate::data::segment::Mapping;
+use crate::data::store::{Loan, Released, Store};
 
 pub(crate) struct Link {
     socket: Socket,
@@ -27,31 +27,31 @@ pub(crate) struct Link {
     outgoing: Outgoing,
     /// Whether arrays in shared memory cross as their number.
     shares: bool,
-    ours: Ours,
-    theirs: Theirs,
+    lent: LentSegments,
+    borrowed: BorrowedSegments,
 }
 
-/// Most frames about shared memory in a row.
-const MOST_NOTES: usize = 1 << 18;
+/// The most frames about shared memory in a row.
+const MAX_NOTES: usize = 1 << 18;
 
-/// What we have lent.
+/// The segments of this process whose descriptor was sent, and the arrays in them that the other side reads.
 #[derive(Default)]
-struct Ours {
-    /// Segments whose descriptor the other side has got, while there are such segments.
+struct LentSegments {
+    /// Segments whose descriptor was sent, as long as they exist.
     known: HashMap<u64, Weak<()>>,
-    /// The value of [`segment::given_up`] when `known` was last looked through.
+    /// The value of [`arena::given_up`] when `known` was last looked through.
     given_up: u64,
-    /// Arrays that the other side may be reading, and how often they were lent.
-    lent: HashMap<u64, (Arc<Store>, usize)>,
+    /// Arrays that the other side may be reading, and how many times each was lent.
+    in_use: HashMap<u64, (Arc<Store>, usize)>,
 }
 
-/// What we have borrowed.
+/// The segments of the other process that are mapped here.
 #[derive(Default)]
-struct Theirs {
+struct BorrowedSegments {
     mappings: HashMap<u64, Arc<Mapping>>,
     /// Segments whose descriptor got lost on the way, and why.
     lost: HashMap<u64, String>,
-    /// The numbers of arrays that have been dropped since we last said so.
+    /// The segment numbers of arrays that have been dropped and not been reported yet.
     released: Arc<Released>,
 }
 
@@ -62,8 +62,8 @@ impl Link {
             decoder: Decoder::default(),
             outgoing: Outgoing::default(),
             shares,
-            ours: Ours::default(),
-            theirs: Theirs::default(),
+            lent: LentSegments::default(),
+            borrowed: BorrowedSegments::default(),
         }
     }
 
@@ -72,9 +72,9 @@ impl Link {
         self.socket.set_lazy(lazy);
     }
 
-    /// See [`Socket::rouse`].
-    pub(crate) fn rouse(&mut self) {
-        self.socket.rouse();
+    /// See [`Socket::mark_readable`].
+    pub(crate) fn mark_readable(&mut self) {
+        self.socket.mark_readable();
     }
 
     pub(crate) fn stream(&self) -> &UnixStream {
@@ -90,100 +90,100 @@ impl Link {
         self.shares
     }
 
-    /// A descriptor that came with the last frame.
+    /// Takes the descriptor that came with the last frame.
     pub(crate) fn descriptor(&mut self) -> Option<OwnedFd> {
         self.socket.descriptor()
     }
 
-    /// Puts a frame behind those that wait to be sent.
+    /// Queues a frame behind those that wait to be sent.
     pub(crate) fn queue(&mut self, frame: &Frame) {
-        self.tell_released();
-        let Link { shares, ours, outgoing, .. } = self;
+        self.queue_released();
+        let Link { shares, lent, outgoing, .. } = self;
         let lends = |array: &Arc<Store>| *shares && array.segment().is_some();
         let arrays = &frame.packet.arrays;
         for array in arrays.iter().filter(|array| lends(array)) {
-            ours.lend(array, outgoing);
+            lent.lend(array, outgoing);
         }
-        let place = |array: &Arc<Store>| if lends(array) { array.segment().map_or(0, |s| s.id()) } else { 0 };
-        code::encode(frame, place, outgoing.bytes());
+        let segment =
+            |array: &Arc<Store>| if lends(array) { array.segment().map_or(0, |s| s.id()) } else { 0 };
+        codec::encode(frame, segment, outgoing.bytes());
         for array in arrays.iter().filter(|array| !lends(array)) {
-            outgoing.pieces.push_back(Piece::Array(Arc::clone(array)));
+            outgoing.push_array(Arc::clone(array));
         }
     }
 
     /// The same with a descriptor.
     pub(crate) fn queue_with(&mut self, frame: &Frame, descriptor: OwnedFd) {
         let mut bytes = Vec::new();
-        code::encode(frame, |_| 0, &mut bytes);
-        self.outgoing.pieces.push_back(Piece::Passing(bytes, Descriptor::Own(descriptor)));
+        codec::encode(frame, |_| 0, &mut bytes);
+        self.outgoing.push_with_descriptor(bytes, Descriptor::Own(descriptor));
     }
 
-    /// Whether the other side has not been told yet of everything that we have let go.
+    /// Whether arrays have been dropped that the other side has not been told of.
     pub(crate) fn has_released(&self) -> bool {
-        !self.theirs.released.is_empty()
+        !self.borrowed.released.is_empty()
     }
 
-    fn tell_released(&mut self) {
-        let released = self.theirs.released.take();
+    fn queue_released(&mut self) {
+        let released = self.borrowed.released.take();
         if !released.is_empty() {
-            note(Kind::Release, &released, &mut self.outgoing);
+            queue_note(FrameKind::Release, &released, &mut self.outgoing);
         }
-        let given_up = segment::given_up();
-        if given_up != self.ours.given_up {
-            self.ours.given_up = given_up;
-            let gone: Vec<_> = self.ours.known.extract_if(|_, life| life.strong_count() == 0).collect();
+        let given_up = arena::given_up();
+        if given_up != self.lent.given_up {
+            self.lent.given_up = given_up;
+            let gone: Vec<_> = self.lent.known.extract_if(|_, life| life.strong_count() == 0).collect();
             let gone: Vec<_> = gone.into_iter().map(|(id, _)| id).collect();
             if !gone.is_empty() {
-                note(Kind::Forget, &gone, &mut self.outgoing);
+                queue_note(FrameKind::Forget, &gone, &mut self.outgoing);
             }
         }
     }
 
-    /// Sends what waits, until the connection would have to be waited for; tells whether everything is sent.
+    /// Sends what waits until the connection would block; returns whether everything was sent.
     pub(crate) fn flush(&mut self) -> io::Result<bool> {
         self.outgoing.flush(&self.socket)
     }
 
     /// Whether something waits to be sent.
-    pub(crate) fn is_full(&self) -> bool {
-        !self.outgoing.pieces.is_empty()
+    pub(crate) fn has_outgoing(&self) -> bool {
+        !self.outgoing.is_empty()
     }
 
-    /// The next frame that is not about shared memory, or `None` where the connection would have to be waited
-    /// for.
+    /// The next frame that is not about shared memory, or `None` if the connection would block.
     pub(crate) fn next(&mut self) -> Result<Option<Frame>, WireError> {
-        // A message has 65,535 arrays at most: more than that with no message is a flood, behind which no deadline
-        // would be seen.
-        for _ in 0..MOST_NOTES {
-            let Link { socket, decoder, theirs, .. } = self;
-            let Some(frame) = decoder.next(socket, |id, length| theirs.borrow(id, length))? else {
+        // A message has 65,535 arrays at most: more notes than that without a message are a flood, during which no
+        // deadline would be seen.
+        for _ in 0..MAX_NOTES {
+            let Link { socket, decoder, borrowed, .. } = self;
+            let Some(frame) = decoder.next(socket, |id, length| borrowed.borrow(id, length))? else {
                 return Ok(None);
             };
             let malformed = |error: anyhow::Error| WireError::Malformed(format!("{error:#}"));
             match frame.kind {
-                Kind::Segment => {
+                FrameKind::Segment => {
                     let (id, capacity) = frame.packet.unpack().map_err(malformed)?;
-                    if let Err(error) = theirs.map(id, capacity, socket.descriptor()) {
-                        theirs.lost.insert(id, format!("{error:#}"));
-                        note(Kind::Lost, &[id], &mut self.outgoing);
+                    if let Err(error) = borrowed.map(id, capacity, socket.descriptor()) {
+                        borrowed.lost.insert(id, format!("{error:#}"));
+                        queue_note(FrameKind::Lost, &[id], &mut self.outgoing);
                     }
                 }
-                Kind::Release => {
+                FrameKind::Release => {
                     let ids: Vec<u64> = frame.packet.unpack().map_err(malformed)?;
-                    ids.iter().for_each(|id| self.ours.take_back(*id));
+                    ids.iter().for_each(|id| self.lent.take_back(*id));
                 }
-                Kind::Forget => {
+                FrameKind::Forget => {
                     let ids: Vec<u64> = frame.packet.unpack().map_err(malformed)?;
-                    ids.iter().for_each(|id| drop(theirs.mappings.remove(id)));
+                    ids.iter().for_each(|id| drop(borrowed.mappings.remove(id)));
                 }
-                Kind::Lost => {
+                FrameKind::Lost => {
                     let ids: Vec<u64> = frame.packet.unpack().map_err(malformed)?;
-                    ids.iter().for_each(|id| drop(self.ours.known.remove(id)));
+                    ids.iter().for_each(|id| drop(self.lent.known.remove(id)));
                 }
                 _ => return Ok(Some(frame)),
             }
         }
-        Err(WireError::Malformed(format!("{MOST_NOTES} notes about arrays and no message")))
+        Err(WireError::Malformed(format!("{MAX_NOTES} notes about arrays and no message")))
     }
 }
 
@@ -193,14 +193,14 @@ impl AsFd for Link {
     }
 }
 
-/// A frame with a list of segments.
-fn note(kind: Kind, ids: &[u64], outgoing: &mut Outgoing) {
+/// Queues a frame with a list of segment numbers.
+fn queue_note(kind: FrameKind, ids: &[u64], outgoing: &mut Outgoing) {
     let packet = Packet::pack(&ids.to_vec()).expect("a list of numbers can be packed");
-    code::encode(&Frame::new(kind, packet), |_| 0, outgoing.bytes());
+    codec::encode(&Frame::new(kind, packet), |_| 0, outgoing.bytes());
 }
 
-impl Ours {
-    /// Notes that an array crosses, and sends its segment's descriptor if it is the first in it.
+impl LentSegments {
+    /// Notes that an array crosses, and sends the descriptor of its segment if that is not known yet.
     fn lend(&mut self, array: &Arc<Store>, outgoing: &mut Outgoing) {
         let Some(segment) = array.segment() else { return };
         let id = segment.id();
@@ -208,23 +208,23 @@ impl Ours {
             unknown.insert(segment.life());
             let packet = Packet::pack(&(id, segment.capacity() as u64)).expect("two numbers can be packed");
             let mut bytes = Vec::new();
-            code::encode(&Frame::new(Kind::Segment, packet), |_| 0, &mut bytes);
-            outgoing.pieces.push_back(Piece::Passing(bytes, Descriptor::Of(Arc::clone(array))));
+            codec::encode(&Frame::new(FrameKind::Segment, packet), |_| 0, &mut bytes);
+            outgoing.push_with_descriptor(bytes, Descriptor::OfSegment(Arc::clone(array)));
         }
-        self.lent.entry(id).or_insert_with(|| (Arc::clone(array), 0)).1 += 1;
+        self.in_use.entry(id).or_insert_with(|| (Arc::clone(array), 0)).1 += 1;
     }
 
     fn take_back(&mut self, id: u64) {
-        if let Some((_, times)) = self.lent.get_mut(&id) {
+        if let Some((_, times)) = self.in_use.get_mut(&id) {
             *times -= 1;
             if *times == 0 {
-                self.lent.remove(&id);
+                self.in_use.remove(&id);
             }
         }
     }
 }
 
-impl Theirs {
+impl BorrowedSegments {
     fn map(&mut self, id: u64, capacity: u64, descriptor: Option<OwnedFd>) -> Result<()> {
         let descriptor = descriptor.ok_or_else(|| {
             anyhow::anyhow!(
@@ -236,7 +236,7 @@ impl Theirs {
         Ok(())
     }
 
-    /// An array of `length` bytes in their segment.
+    /// An array of `length` bytes in a segment of the other process.
     fn borrow(&self, id: u64, length: u64) -> Result<Arc<Store>, WireError> {
         if let Some(why) = self.lost.get(&id) {
             self.released.push(id);
@@ -250,78 +250,5 @@ impl Theirs {
         }
         let released = Arc::clone(&self.released);
         Ok(Arc::new(Store::Borrowed(Loan::new(Arc::clone(mapping), length as usize, id, released))))
-    }
-}
-
-/// What waits to be sent.
-#[derive(Default)]
-struct Outgoing {
-    pieces: VecDeque<Piece>,
-    /// How much of the first piece has been sent.
-    sent: usize,
-    /// An empty buffer for the next frames.
-    spare: Vec<u8>,
-}
-
-enum Piece {
-    /// Any number of frames, or the beginning of one whose arrays follow.
-    Bytes(Vec<u8>),
-    Array(Arc<Store>),
-    /// A frame, and a descriptor that goes with its first byte.
-    Passing(Vec<u8>, Descriptor),
-}
-
-enum Descriptor {
-    Own(OwnedFd),
-    /// That of the array's segment.
-    Of(Arc<Store>),
-}
-
-impl Descriptor {
-    fn borrow(&self) -> Option<BorrowedFd<'_>> {
-        match self {
-            Descriptor::Own(descriptor) => Some(descriptor.as_fd()),
-            Descriptor::Of(array) => array.segment().map(AsFd::as_fd),
-        }
-    }
-}
-
-impl Outgoing {
-    /// Where the next frame is to be appended.
-    fn bytes(&mut self) -> &mut Vec<u8> {
-        if !matches!(self.pieces.back(), Some(Piece::Bytes(_))) {
-            self.pieces.push_back(Piece::Bytes(mem::take(&mut self.spare)));
-        }
-        match self.pieces.back_mut() {
-            Some(Piece::Bytes(bytes)) => bytes,
-            _ => unreachable!("it was put there just now"),
-        }
-    }
-
-    fn flush(&mut self, socket: &Socket) -> io::Result<bool> {
-        while let Some(piece) = self.pieces.front() {
-            let (bytes, descriptor) = match piece {
-                Piece::Bytes(bytes) => (&bytes[..], None),
-                Piece::Array(array) => (array.bytes(), None),
-                Piece::Passing(bytes, descriptor) => (&bytes[..], descriptor.borrow()),
-            };
-            if self.sent < bytes.len() {
-                let descriptor = descriptor.filter(|_| self.sent == 0);
-                match socket.send(&bytes[self.sent..], descriptor) {
-                    Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                    Ok(sent) => self.sent += sent,
-                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
-                    Err(error) => return Err(error),
-                }
-                continue;
-            }
-            self.sent = 0;
-            if let Some(Piece::Bytes(mut bytes)) = self.pieces.pop_front() {
-                bytes.clear();
-                self.spare = bytes;
-            }
-        }
-        Ok(true)
     }
 }

@@ -1,32 +1,37 @@
-//! Frames on the socket between a pool and a worker process: a fixed header, a small payload, and arrays, either
-//! as they lie in memory or as the place where they lie in shared memory.
+//! Frames on the socket between a pool and a worker process: a fixed header, a small payload, and arrays, either as
+//! their bytes or as the number of the shared segment that they are in.
 //!
 //! ```text
-//! header (32 bytes), 16 bytes for each array, payload (postcard), the bytes of each array that lies nowhere
+//! header (32 bytes), 16 bytes for each array, payload (postcard), the bytes of each array that is in no segment
 //!
 //! | magic | length | kind | 0  | arrays | id  | started | stopped |      | length | segment, or 0 |
 //! | u32   | u32    | u8   | u8 | u16    | u32 | u64     | u64     |      | u64    | u64           |
 //! ```
-//! All numbers are little-endian: both ends are the same program on the same machine, so this only makes
-//! dumps readable.
+//! All numbers are little-endian: both ends are the same program on the same machine, so this only makes dumps readable.
 
-mod code;
+mod codec;
+pub(crate) mod ledger;
 mod link;
+mod outgoing;
+mod setup;
+pub(crate) mod socket;
 mod source;
 
 use std::fmt;
 use std::io;
 
-pub(crate) use self::code::Decoder;
-pub use self::code::{HEADER_BYTES, read, write};
+pub(crate) use self::codec::Decoder;
+pub use self::codec::{HEADER_BYTES, read, write};
 pub(crate) use self::link::Link;
-use crate::message::Packet;
+pub(crate) use self::setup::Setup;
+pub use self::setup::{Hello, Output, VERSION};
+use crate::data::packet::Packet;
 use crate::span::Stamps;
 
-/// What a frame says. The numbers are on the wire.
+/// What a frame is about. The discriminants are on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Kind {
+pub enum FrameKind {
     /// Worker to pool, first of all: a [`Hello`].
     Hello = 1,
     /// Pool to worker: the name of the scenario to open.
@@ -39,81 +44,71 @@ pub enum Kind {
     Done = 5,
     /// Worker to pool: the task of turn `id`, or opening, failed; the cause.
     Failed = 6,
-    /// Pool to worker: say what you have used so far, and begin a new peak of memory.
+    /// Pool to worker: say what you have used so far, and start a new peak of memory.
     Measure = 7,
     /// Worker to pool: a [`crate::Usage`].
     Used = 8,
-    /// Pool to worker, first of all: how it is to work; may bring the descriptor of its ledger.
+    /// Pool to worker, first of all: a [`Setup`], which may bring the descriptor of the worker's ledger.
     Setup = 9,
-    /// Fork server to pool, for a worker: it was born as process `id`.
-    Born = 10,
-    /// Either way: here is the descriptor of a segment; its number and length.
+    /// Fork server to pool, for a worker: it was forked as process `id`.
+    Forked = 10,
+    /// Both ways: the descriptor of a segment, its number and its length.
     Segment = 11,
-    /// Either way: these arrays in your segments are not read any more; a number for each time.
+    /// Both ways: arrays in your segments that are not read any more: a segment number for each time that one was lent.
     Release = 12,
-    /// Either way: these segments of mine are no more.
+    /// Both ways: segments of mine that are gone.
     Forget = 13,
-    /// Either way: the descriptor of this segment of yours did not get through.
+    /// Both ways: a segment of yours whose descriptor was lost.
     Lost = 14,
 }
 
-impl Kind {
-    const ALL: [Kind; 14] = [
-        Kind::Hello,
-        Kind::Open,
-        Kind::Ready,
-        Kind::Call,
-        Kind::Done,
-        Kind::Failed,
-        Kind::Measure,
-        Kind::Used,
-        Kind::Setup,
-        Kind::Born,
-        Kind::Segment,
-        Kind::Release,
-        Kind::Forget,
-        Kind::Lost,
+impl FrameKind {
+    const ALL: [FrameKind; 14] = [
+        FrameKind::Hello,
+        FrameKind::Open,
+        FrameKind::Ready,
+        FrameKind::Call,
+        FrameKind::Done,
+        FrameKind::Failed,
+        FrameKind::Measure,
+        FrameKind::Used,
+        FrameKind::Setup,
+        FrameKind::Forked,
+        FrameKind::Segment,
+        FrameKind::Release,
+        FrameKind::Forget,
+        FrameKind::Lost,
     ];
 }
-
-/// The first frame of a worker: what it must agree on with the pool.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Hello {
-    /// parbench's version and that of the frames.
-    pub version: String,
-}
-
-/// The version that both ends must have.
-pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/2");
 
 /// One message on the wire.
 #[derive(Debug, PartialEq)]
 pub struct Frame {
-    /// What it says.
-    pub kind: Kind,
-    /// The turn, where it is about a task.
+    /// What it is about.
+    pub kind: FrameKind,
+    /// The turn, if it is about a task.
     pub id: u32,
-    /// When the task started and stopped, in a [`Kind::Done`].
+    /// When the task started and stopped, in a [`FrameKind::Done`].
     pub stamps: Stamps,
-    /// What it carries.
+    /// Its payload and arrays.
     pub packet: Packet,
 }
 
 impl Frame {
-    /// A frame about no task.
-    pub fn new(kind: Kind, packet: Packet) -> Frame {
+    /// A frame that is not about a task.
+    pub fn new(kind: FrameKind, packet: Packet) -> Frame {
         Frame { kind, id: 0, stamps: Stamps::default(), packet }
     }
 }
 
-/// Why no frame could be read.
+/// Why a frame could not be read.
 #[derive(Debug)]
 pub enum WireError {
     /// The other end closed the connection between two frames, as it does when it ends.
     Closed,
     /// The connection broke, or the frame was cut short.
     Broken(io::Error),
-    /// What came is no frame of this version.
+    /// What came is not a frame of this version.
     Malformed(String),
 }
 

@@ -1,10 +1,10 @@
-//! What a decoder takes its bytes from: what is buffered of a connection, then the connection.
+//! The bytes that a decoder reads: first the buffered ones, then those of the connection.
 
 use std::io::{self, ErrorKind, Read};
 
 use super::WireError;
 
-/// What is buffered, then what the connection gives.
+/// The buffered bytes, then the connection.
 pub(super) struct Source<'a, R> {
     pub(super) buffer: &'a mut [u8],
     pub(super) start: &'a mut usize,
@@ -12,11 +12,11 @@ pub(super) struct Source<'a, R> {
     pub(super) from: &'a mut R,
 }
 
-/// Up to here memory is taken without asking whether there is any.
+/// Up to this length memory is allocated without checking that there is some.
 const KNOWN_GOOD_BYTES: usize = 64 << 10;
 
 impl<R: Read> Source<'_, R> {
-    /// Fills `to` from `filled` on. Small reads go through the buffer.
+    /// Fills `to` from index `filled` on. Small reads go through the buffer.
     pub(super) fn fill(&mut self, to: &mut [u8], filled: &mut usize) -> Result<(), WireError> {
         while *filled < to.len() {
             let rest = &mut to[*filled..];
@@ -50,7 +50,7 @@ impl<R: Read> Source<'_, R> {
                 to.extend_from_slice(&self.buffered()[..taken]);
                 *self.start += taken;
             } else {
-                // What came before an error stays appended.
+                // Bytes that came before an error stay appended.
                 let read =
                     self.from.by_ref().take(missing as u64).read_to_end(to).map_err(WireError::Broken)?;
                 if read < missing {
@@ -75,7 +75,7 @@ impl<R: Read> Source<'_, R> {
     }
 }
 
-/// Reads something; an end is an error.
+/// Reads at least one byte; the end is an error.
 fn receive(from: &mut impl Read, to: &mut [u8]) -> Result<usize, WireError> {
     loop {
         match from.read(to) {

@@ -8,31 +8,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use libtest_mimic::Trial;
-use parbench::Executor;
-use parbench::executors::{Kind, Means};
-
-/// How workers are made, and whether they share anything.
-pub(crate) struct Way {
-    pub(crate) name: &'static str,
-    pub(crate) executor: &'static str,
-    pub(crate) bare: bool,
-}
-
-pub(crate) static WAYS: &[Way] = &[
-    Way { name: "processes", executor: "processes", bare: false },
-    Way { name: "forkserver", executor: "forkserver", bare: false },
-    Way { name: "bare", executor: "processes", bare: true },
-];
-
-impl Way {
-    pub(crate) fn means(&self, workers: usize) -> Means {
-        Means { bare: self.bare, ..Means::workers(workers) }
-    }
-
-    pub(crate) fn start(&self, means: &Means) -> Result<Box<dyn Executor>> {
-        Kind::find(self.executor)?.start(means)
-    }
-}
 
 /// A trial that fails with its error's sentence.
 pub(crate) fn trial(name: impl Into<String>, test: impl FnOnce() -> Result<()> + Send + 'static) -> Trial {

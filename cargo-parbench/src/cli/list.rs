@@ -72,10 +72,12 @@ mod tests {
     use super::*;
 
     fn programs() -> Vec<Program> {
-        let scenario = |name: &str, nested| Listed { name: name.into(), workers: vec![1, 2], nested };
+        let scenario = |json: &str| serde_json::from_str::<Listed>(json).unwrap();
+        let outer = scenario(r#"{"name":"cpu_loop","workers":[1,2],"nested":false}"#);
+        let inner = scenario(r#"{"name":"inner","workers":[1,2],"nested":true}"#);
         vec![
-            Program { bench: "compute".into(), scenarios: vec![scenario("cpu_loop", false)] },
-            Program { bench: "m".into(), scenarios: vec![scenario("inner", true)] },
+            Program { bench: "compute".into(), scenarios: vec![outer] },
+            Program { bench: "m".into(), scenarios: vec![inner] },
         ]
     }
 

@@ -1,5 +1,5 @@
-//! Threads that copy private arrays into shared memory, as many as there are workers, so that large inputs do not
-//! wait for each other.
+//! Threads that copy private arrays into shared memory, as many as there are workers, so that large inputs are copied at
+//! the same time.
 
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -9,37 +9,37 @@ use std::thread::{self, JoinHandle};
 use anyhow::{Context, Result};
 use crossbeam::channel::{Receiver, Sender, unbounded};
 
-use crate::message::Packet;
+use crate::data::packet::Packet;
 
-/// An input on its way to a worker: for which place, and of which task.
-pub(super) struct Load {
-    pub(super) place: usize,
+/// A task's input on its way to a worker.
+pub(super) struct PendingInput {
+    pub(super) slot: usize,
     pub(super) task: usize,
     pub(super) input: Packet,
 }
 
 pub(super) struct Copiers {
-    loads: Option<Sender<Load>>,
-    copied: Receiver<Load>,
-    /// Readable when something was copied.
-    bell: UnixStream,
+    to_copy: Option<Sender<PendingInput>>,
+    copied: Receiver<PendingInput>,
+    /// Readable when an input was copied.
+    wakeups: UnixStream,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Copiers {
     pub(super) fn start(threads: usize) -> Result<Copiers> {
-        let (loads, to_copy) = unbounded::<Load>();
+        let (to_copy, inputs) = unbounded::<PendingInput>();
         let (done, copied) = unbounded();
-        let (bell, rope) = UnixStream::pair().context("cannot make a socket pair for copying threads")?;
-        bell.set_nonblocking(true)?;
-        let mut copiers = Copiers { loads: Some(loads), copied, bell, threads: Vec::new() };
+        let (wakeups, waker) = UnixStream::pair().context("cannot make a socket pair for copying threads")?;
+        wakeups.set_nonblocking(true)?;
+        let mut copiers = Copiers { to_copy: Some(to_copy), copied, wakeups, threads: Vec::new() };
         for number in 0..threads {
-            let (to_copy, done, mut rope) = (to_copy.clone(), done.clone(), rope.try_clone()?);
+            let (inputs, done, mut waker) = (inputs.clone(), done.clone(), waker.try_clone()?);
             let copy = move || {
-                for load in to_copy {
-                    let load = Load { input: load.input.into_shared(), ..load };
-                    // Whoever waits for it holds the other ends.
-                    if done.send(load).is_err() || rope.write_all(b"!").is_err() {
+                for pending in inputs {
+                    let copied = PendingInput { input: pending.input.into_shared(), ..pending };
+                    // Both fail only once the pool has dropped the other ends.
+                    if done.send(copied).is_err() || waker.write_all(b"!").is_err() {
                         break;
                     }
                 }
@@ -50,27 +50,27 @@ impl Copiers {
         Ok(copiers)
     }
 
-    pub(super) fn copy(&self, load: Load) {
-        let loads = self.loads.as_ref().expect("it is dropped with the threads only");
-        loads.send(load).expect("the threads live as long as we do");
+    pub(super) fn copy(&self, input: PendingInput) {
+        let to_copy = self.to_copy.as_ref().expect("it is dropped with the threads only");
+        to_copy.send(input).expect("the threads live as long as this");
     }
 
-    /// What has been copied since the last call.
-    pub(super) fn copied(&mut self) -> Vec<Load> {
-        let _ = self.bell.read(&mut [0; 64]);
+    /// The inputs that have been copied since the last call.
+    pub(super) fn copied(&mut self) -> Vec<PendingInput> {
+        let _ = self.wakeups.read(&mut [0; 64]);
         self.copied.try_iter().collect()
     }
 }
 
 impl AsFd for Copiers {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.bell.as_fd()
+        self.wakeups.as_fd()
     }
 }
 
 impl Drop for Copiers {
     fn drop(&mut self) {
-        self.loads = None;
+        self.to_copy = None;
         for thread in self.threads.drain(..) {
             // Copying does not panic.
             let _ = thread.join();

@@ -1,14 +1,14 @@
-//! The loop of one batch: gives tasks, takes answers, and deals with workers that end or take too long.
+//! The loop of one batch: sends tasks, receives answers, and handles workers that end or take too long.
 
 use std::time::Duration;
 
-use super::copiers::{Copiers, Load};
-use super::event::{Answer, Event, Gone, Wreck};
+use super::copiers::{Copiers, PendingInput};
+use super::event::{Answer, Event, Reaped, WorkerError};
 use super::queue::Queue;
-use super::{MOST_STILLBORN, MOST_TURNS, Processes, Ready, wait};
+use super::{MAX_FAILED_STARTS, Processes, Readiness, wait};
+use crate::data::packet::Packet;
 use crate::executors::Entry;
 use crate::job::{Cause, Job};
-use crate::message::Packet;
 use crate::span::{TaskSpan, now};
 
 pub(super) struct Dispatch<'a> {
@@ -16,89 +16,89 @@ pub(super) struct Dispatch<'a> {
     job: &'a dyn Job,
     began: u64,
     queue: Queue,
-    /// Inputs that are packed and too large to be sent to a worker that is busy.
+    /// Packed inputs that are too large to be sent to a busy worker.
     large: Vec<(usize, Packet)>,
     entries: Vec<Entry>,
 }
 
 impl<'a> Dispatch<'a> {
     pub(super) fn new(pool: &'a mut Processes, job: &'a dyn Job, began: u64) -> Self {
-        let queue = Queue::new(job.tasks(), pool.means.retries);
+        let queue = Queue::new(job.tasks(), pool.options.retries);
         let entries = Vec::with_capacity(job.tasks());
         Dispatch { pool, job, began, queue, large: Vec::new(), entries }
     }
 
-    /// Runs until every task has an entry, or nobody is left who could run one.
+    /// Runs until every task has an entry, or no worker is left that could run one.
     pub(super) fn run(mut self) -> Vec<Entry> {
         loop {
-            for index in 0..self.pool.places.len() {
-                self.give(index);
+            for slot in 0..self.pool.slots.len() {
+                self.send_tasks(slot);
             }
-            if self.is_over() {
+            if self.is_done() {
                 return self.entries;
             }
-            let members = self.pool.places.iter().filter_map(|seat| seat.member.as_ref());
-            let alarm = members.filter_map(|member| member.alarm(self.deadline())).min();
-            let Ok(readiness) = wait(&self.pool.places, self.pool.copiers.as_ref(), alarm) else {
+            let workers = self.pool.slots.iter().filter_map(|slot| slot.worker.as_ref());
+            let timeout = workers.filter_map(|worker| worker.next_timeout(self.deadline())).min();
+            let Ok(polled) = wait(&self.pool.slots, self.pool.copiers.as_ref(), timeout) else {
                 return self.entries;
             };
-            for (index, ready) in readiness.places.into_iter().enumerate() {
-                if let Err(gone) = self.attend(index, ready) {
-                    self.bury(index, &gone);
+            for (slot, readiness) in polled.slots.into_iter().enumerate() {
+                if let Err(error) = self.receive(slot, readiness) {
+                    self.reap(slot, &error);
                 }
             }
-            if readiness.copied {
-                self.deliver();
+            if polled.copied {
+                self.send_copied();
             }
         }
     }
 
     fn deadline(&self) -> Option<Duration> {
-        self.pool.means.deadline
+        self.pool.options.deadline
     }
 
-    fn is_over(&self) -> bool {
-        let places = &self.pool.places;
-        let busy = places.iter().any(|seat| {
-            seat.loading.is_some() || seat.member.as_ref().is_some_and(|member| !member.is_idle())
+    fn is_done(&self) -> bool {
+        let slots = &self.pool.slots;
+        let busy = slots.iter().any(|slot| {
+            slot.copying.is_some() || slot.worker.as_ref().is_some_and(|worker| !worker.is_idle())
         });
-        !busy && (self.left() == 0 || places.iter().all(|seat| seat.member.is_none()))
+        !busy && (self.unsent() == 0 || slots.iter().all(|slot| slot.worker.is_none()))
     }
 
     /// How many tasks no worker has.
-    fn left(&self) -> usize {
+    fn unsent(&self) -> usize {
         self.queue.len() + self.large.len()
     }
 
     /// Sends a worker as many tasks as it has room for.
-    fn give(&mut self, index: usize) {
-        let (workers, left) = (self.pool.places.len(), self.left());
-        let most = self.pool.means.in_flight.unwrap_or(usize::MAX);
-        let life = self.pool.means.life.unwrap_or(MOST_TURNS);
-        let seat = &mut self.pool.places[index];
-        let Some(member) = &mut seat.member else {
-            // Another one takes the place of a worker that ended, as long as there is something to do.
-            return if left > 0 {
+    fn send_tasks(&mut self, index: usize) {
+        let (workers, unsent) = (self.pool.slots.len(), self.unsent());
+        let max = self.pool.options.prefetch.map_or(usize::MAX, |prefetch| prefetch.saturating_add(1));
+        let max_turns = self.pool.max_turns();
+        let slot = &mut self.pool.slots[index];
+        let Some(worker) = &mut slot.worker else {
+            // A worker that ended is replaced as long as there is something to do.
+            return if unsent > 0 {
                 self.replace(index)
             };
         };
-        if member.turns() >= life && member.is_idle() && left > 0 {
+        if worker.turns() >= max_turns && worker.is_idle() && unsent > 0 {
             self.pool.retire(index);
             self.replace(index);
             return;
         }
-        // Nobody hoards: towards the end each takes no more than its share ahead.
-        let share = left.div_ceil(workers);
-        let room = if seat.loading.is_some() { 0 } else { member.room(share, most) };
-        let room = room.min((life - member.turns()) as usize);
+        // Towards the end of the batch, no worker takes more than its share ahead.
+        let share = unsent.div_ceil(workers);
+        let room = if slot.copying.is_some() { 0 } else { worker.room(share, max) };
+        let room = room.min((max_turns - worker.turns()) as usize);
         if room > 0
-            && member.is_idle()
+            && worker.is_idle()
             && let Some((task, input)) = self.large.pop()
         {
             self.send(index, task, input);
             return self.flush(index);
         }
-        // No more of them are kept than there are workers.
+        // At most as many large inputs are kept as there are workers.
         let room = if self.large.len() < workers { room } else { 0 };
         for _ in 0..room {
             let Some(task) = self.queue.pop() else { break };
@@ -115,63 +115,64 @@ impl<'a> Dispatch<'a> {
     }
 
     fn flush(&mut self, index: usize) {
-        if let Some(member) = &mut self.pool.places[index].member {
-            member.flush();
+        if let Some(worker) = &mut self.pool.slots[index].worker {
+            worker.flush();
         }
     }
 
-    /// Sends a task, by way of the copiers if its arrays have to be copied; tells whether more may follow.
+    /// Queues a task for a worker, by way of the copiers if its arrays have to be copied; returns whether more may follow.
     fn send(&mut self, index: usize, task: usize, input: Packet) -> bool {
-        let seat = &mut self.pool.places[index];
-        let Some(member) = &mut seat.member else { return false };
-        if !member.fits(&input) {
-            // For whoever is idle first.
+        let workers = self.pool.slots.len();
+        let slot = &mut self.pool.slots[index];
+        let Some(worker) = &mut slot.worker else { return false };
+        if !worker.fits(&input) {
+            // The first idle worker gets it.
             self.large.push((task, input));
             return false;
         }
-        if !member.shares() || !input.is_worth_sharing() {
-            member.call(task, input);
+        if !worker.shares() || !input.is_worth_sharing() {
+            worker.queue_task(task, input);
             return true;
         }
         let copiers = &mut self.pool.copiers;
-        if copiers.is_none() && self.pool.means.workers > 1 {
-            *copiers = Copiers::start(self.pool.means.workers).ok();
+        if copiers.is_none() && workers > 1 {
+            *copiers = Copiers::start(workers).ok();
         }
         match copiers {
             Some(copiers) => {
-                seat.loading = Some(task);
-                copiers.copy(Load { place: index, task, input });
+                slot.copying = Some(task);
+                copiers.copy(PendingInput { slot: index, task, input });
             }
-            None => member.call(task, input.into_shared()),
+            None => worker.queue_task(task, input.into_shared()),
         }
         false
     }
 
     /// Sends the inputs that have been copied.
-    fn deliver(&mut self) {
-        for Load { place, task, input } in self.pool.copiers.iter_mut().flat_map(Copiers::copied) {
-            let seat = &mut self.pool.places[place];
-            seat.loading = None;
-            match &mut seat.member {
-                Some(member) if member.takes() => {
-                    member.call(task, input);
-                    member.flush();
+    fn send_copied(&mut self) {
+        for PendingInput { slot, task, input } in self.pool.copiers.iter_mut().flat_map(Copiers::copied) {
+            let slot = &mut self.pool.slots[slot];
+            slot.copying = None;
+            match &mut slot.worker {
+                Some(worker) if worker.takes() => {
+                    worker.queue_task(task, input);
+                    worker.flush();
                 }
-                // It ended meanwhile: whoever is next gets it.
+                // The worker has ended meanwhile: the next one gets the task.
                 _ => self.queue.give_back(vec![task]),
             }
         }
     }
 
-    /// Takes what a worker said, and what it should not have ahead any more.
-    fn attend(&mut self, index: usize, Ready { said, ended }: Ready) -> Result<(), Gone> {
-        let seat = &mut self.pool.places[index];
-        let Some(member) = &mut seat.member else { return Ok(()) };
-        member.rouse();
-        while let Some(event) = if said || ended { member.receive(ended)? } else { None } {
+    /// Receives what a worker said, and takes back tasks from a worker that is stuck.
+    fn receive(&mut self, index: usize, Readiness { readable, ended }: Readiness) -> Result<(), WorkerError> {
+        let slot = &mut self.pool.slots[index];
+        let Some(worker) = &mut slot.worker else { return Ok(()) };
+        worker.mark_readable();
+        while let Some(event) = if readable || ended { worker.receive(ended)? } else { None } {
             match event {
-                Event::Opened => seat.stillborn = 0,
-                Event::Refused(cause) => return Err(Gone::Mad(cause.to_string())),
+                Event::Opened => slot.failed_starts = 0,
+                Event::Refused(cause) => return Err(WorkerError::Protocol(cause.to_string())),
                 Event::Used(_) => {}
                 Event::Answer(task, answer) => {
                     let answer = answer.and_then(|Answer { stamps, output }| {
@@ -182,25 +183,25 @@ impl<'a> Dispatch<'a> {
                 }
             }
         }
-        member.is_late(self.pool.means.deadline)?;
-        self.queue.give_back(member.take_back());
+        worker.check_timeout(self.pool.options.deadline)?;
+        self.queue.give_back(worker.take_back());
         Ok(())
     }
 
-    /// Deals with the tasks of a worker that is gone.
-    fn bury(&mut self, index: usize, gone: &Gone) {
-        let seat = &mut self.pool.places[index];
-        let Some(member) = seat.member.take() else { return };
-        if !member.has_open(self.job.workload()) {
-            seat.stillborn += 1;
+    /// Reaps a worker that can no longer be used, and fails or returns its tasks.
+    fn reap(&mut self, index: usize, error: &WorkerError) {
+        let slot = &mut self.pool.slots[index];
+        let Some(worker) = slot.worker.take() else { return };
+        if !worker.has_open(self.job.workload()) {
+            slot.failed_starts += 1;
         }
-        let Wreck { begun, rest, status, .. } = member.bury(gone);
-        let next = rest.first().copied().filter(|_| begun.is_empty());
-        self.queue.give_back(rest);
+        let Reaped { begun, unbegun, status, .. } = worker.reap(error);
+        let next = unbegun.first().copied().filter(|_| begun.is_empty());
+        self.queue.give_back(unbegun);
         let mut failed = Vec::new();
         for task in begun {
-            failed.extend(match gone {
-                Gone::TimedOut(deadline) => {
+            failed.extend(match error {
+                WorkerError::TaskTimeout(deadline) => {
                     Some((task, Cause::TimedOut { deadline_ms: deadline.as_millis() as u64 }))
                 }
                 _ => self.queue.died(task, Cause::Died { status: status.clone() }),
@@ -210,15 +211,16 @@ impl<'a> Dispatch<'a> {
         self.entries.extend(failed.into_iter().map(|(task, cause)| (task, Err(cause))));
     }
 
-    /// Starts a worker for an empty place. Without one the others do the rest; `prepare` says why at the next batch.
+    /// Starts a worker for an empty slot. If that fails, the other workers do the rest; `prepare` tells why at the next
+    /// batch.
     fn replace(&mut self, index: usize) {
         let workload = self.job.workload();
-        while self.pool.places[index].stillborn < MOST_STILLBORN {
-            match self.pool.hire(index).and_then(|member| member.open(workload)) {
+        while self.pool.slots[index].failed_starts < MAX_FAILED_STARTS {
+            match self.pool.start_worker(index).and_then(|worker| worker.open(workload)) {
                 Ok(()) => return,
                 Err(_) => {
-                    self.pool.places[index].member = None;
-                    self.pool.places[index].stillborn += 1;
+                    self.pool.slots[index].worker = None;
+                    self.pool.slots[index].failed_starts += 1;
                 }
             }
         }

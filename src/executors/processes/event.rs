@@ -1,24 +1,24 @@
-//! What a pool learns of a worker: that it is open, what a task gave, and how it ended.
+//! What a pool learns of a worker: that it is ready, what a task gave, and how it ended.
 
 use std::fmt;
 use std::time::Duration;
 
+use crate::data::packet::Packet;
 use crate::job::Cause;
-use crate::message::Packet;
 use crate::span::Stamps;
 use crate::usage::Usage;
 
 /// Why a worker can no longer be used.
 #[derive(Debug)]
-pub(super) enum Gone {
+pub(super) enum WorkerError {
     /// It has ended, or is about to.
-    Ended,
-    /// It lives and talks nonsense.
-    Mad(String),
+    Exited,
+    /// It runs, and does not keep to the protocol.
+    Protocol(String),
     /// It did not do something in time.
-    Late(&'static str, Duration),
+    Timeout(&'static str, Duration),
     /// A task ran beyond its deadline.
-    TimedOut(Duration),
+    TaskTimeout(Duration),
 }
 
 /// What a worker said.
@@ -26,40 +26,44 @@ pub(super) enum Gone {
 pub(super) enum Event {
     /// The scenario is open.
     Opened,
-    /// It cannot be opened, or the worker not be set up.
+    /// The worker cannot be set up, or cannot open the scenario.
     Refused(Cause),
-    /// What a task gave, and when.
+    /// What the task of this number gave.
     Answer(usize, Result<Answer, Cause>),
     Used(Usage),
 }
 
-/// A task's output, packed, and its stamps.
+/// A task's packed output, and its stamps.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) stamps: Stamps,
     pub(super) output: Packet,
 }
 
-/// What a worker that has ended leaves.
+/// How a worker ended, and the tasks that it leaves unanswered.
 #[derive(Debug)]
-pub(super) struct Wreck {
-    /// The task that it had begun.
+pub(super) struct Reaped {
+    /// The tasks that it had begun: one, or none.
     pub(super) begun: Vec<usize>,
-    /// The tasks that it had not.
-    pub(super) rest: Vec<usize>,
+    /// The tasks that it had not begun.
+    pub(super) unbegun: Vec<usize>,
     /// How it ended, or why it was killed.
     pub(super) status: String,
-    /// Whether somebody else killed it.
-    pub(super) murdered: bool,
+    /// Whether it was killed, but not by its pool.
+    pub(super) killed_from_outside: bool,
 }
 
-impl fmt::Display for Gone {
+impl fmt::Display for WorkerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Gone::Ended => f.write_str("it ended"),
-            Gone::Mad(what) => f.write_str(what),
-            Gone::TimedOut(patience) => write!(f, "its task took longer than {} s", patience.as_secs_f64()),
-            Gone::Late(what, patience) => write!(f, "within {} s it did not {what}", patience.as_secs_f64()),
+            WorkerError::Exited => f.write_str("it ended"),
+            WorkerError::Protocol(what) => f.write_str(what),
+            WorkerError::TaskTimeout(timeout) => {
+                write!(f, "its task took longer than {} s", timeout.as_secs_f64())
+            }
+            WorkerError::Timeout(what, timeout) => {
+                write!(f, "within {} s it did not {what}", timeout.as_secs_f64())
+            }
         }
     }
 }

@@ -1,13 +1,16 @@
 //! The tasks that one worker has been sent and has not answered, in the order in which it runs them.
+//!
+//! Each task that is sent to a worker gets the next *turn* of that worker, counted from 1. The worker notes in the ledger
+//! which turn it has begun; the pool notes there up to which turn it has taken tasks back.
 
 use std::collections::VecDeque;
 
 use super::pace::Pace;
-use crate::ledger::Ledger;
 use crate::span::{Stamps, now};
+use crate::wire::ledger::Ledger;
 
-/// Most bytes sent ahead to a worker that is busy.
-const MOST_BYTES: usize = 256 << 10;
+/// The most bytes that are sent ahead to a busy worker.
+const MAX_BYTES: usize = 256 << 10;
 
 /// A task that was sent and not answered.
 #[derive(Debug)]
@@ -24,12 +27,12 @@ pub(super) struct Flight {
     input_bytes: usize,
     /// The last turn given.
     turn: u32,
-    /// When the first of them began, as far as we know, ns.
+    /// When the first of them began, as far as the pool knows, ns.
     began: u64,
     pace: Pace,
     /// Whether tasks have been taken back since the last answer.
     taken_back: bool,
-    /// Which turn the worker has begun; `None` where nothing is shared.
+    /// Which turn the worker has begun; `None` if no memory is shared.
     ledger: Option<Ledger>,
 }
 
@@ -43,38 +46,39 @@ impl Flight {
         self.sent.is_empty()
     }
 
-    /// How many tasks have been sent, ever.
+    /// How many tasks have been sent so far.
     pub(super) fn turns(&self) -> u32 {
         self.turn
     }
 
-    /// When the first of them began, as far as we know, ns.
+    /// When the first of them began, as far as the pool knows, ns.
     pub(super) fn began(&self) -> Option<u64> {
         (!self.is_empty()).then_some(self.began)
     }
 
-    /// Tasks of another kind follow.
+    /// Forgets how long tasks take: those of another scenario follow.
     pub(super) fn forget_pace(&mut self) {
         self.pace = Pace::default();
     }
 
-    /// How many more tasks may be sent, when `share` more are this worker's share and it may have `most` at once.
-    pub(super) fn room(&self, share: usize, most: usize) -> usize {
-        // Without a ledger nothing that was sent could be had back.
-        let window = if self.ledger.is_some() { self.pace.window(share).min(most) } else { 1 };
-        // Few frames in one go rather than one after each answer.
+    /// How many more tasks may be sent, if `share` is this worker's share of those that no worker has and it may have
+    /// `max` at once.
+    pub(super) fn room(&self, share: usize, max: usize) -> usize {
+        // Without a ledger nothing that was sent could be taken back.
+        let window = if self.ledger.is_some() { self.pace.window(share).min(max) } else { 1 };
+        // Several frames at a time rather than one after each answer.
         let low = self.sent.len() <= window / 2;
-        // The next input is taken to be as large as the last; `fits` knows when it is there.
-        let calm = self.bytes + self.input_bytes <= MOST_BYTES;
-        if self.is_empty() || low && calm && !self.is_stuck() { window - self.sent.len() } else { 0 }
+        // The next input is assumed to be as large as the last; `fits` checks when it has been packed.
+        let has_space = self.bytes + self.input_bytes <= MAX_BYTES;
+        if self.is_empty() || low && has_space && !self.is_stuck() { window - self.sent.len() } else { 0 }
     }
 
-    /// Whether so many bytes may be sent behind the others.
+    /// Whether an input of so many bytes may be sent behind the others.
     pub(super) fn fits(&self, bytes: usize) -> bool {
-        self.is_empty() || self.bytes + bytes <= MOST_BYTES
+        self.is_empty() || self.bytes + bytes <= MAX_BYTES
     }
 
-    /// Adds a task at the end, and says which turn it is.
+    /// Adds a task at the end and returns its turn.
     pub(super) fn push(&mut self, task: usize, bytes: usize) -> u32 {
         if self.is_empty() {
             self.began = now();
@@ -86,7 +90,8 @@ impl Flight {
         self.turn
     }
 
-    /// The task of a turn that was answered, if it was due; the next one began when this one stopped.
+    /// Removes the task of a turn that was answered, and returns it if that turn was due. The next task began when this
+    /// one stopped.
     pub(super) fn answered(&mut self, turn: u32, stamps: Option<Stamps>) -> Option<usize> {
         self.sent.front().filter(|sent| sent.turn == turn)?;
         let sent = self.sent.pop_front()?;
@@ -95,7 +100,7 @@ impl Flight {
         match stamps {
             Some(stamps) => {
                 self.pace.took(stamps);
-                // A worker's word for it must not lie in the future.
+                // A worker's clock reading must not lie in the future.
                 self.began = self.began.max(stamps.stopped.min(now()));
             }
             None => self.began = now(),
@@ -103,18 +108,18 @@ impl Flight {
         Some(sent.task)
     }
 
-    /// Whether the first takes so much longer than those before it that nobody should wait behind it.
+    /// Whether the first takes so much longer than those before it that the others should not wait behind it.
     fn is_stuck(&self) -> bool {
-        !self.is_empty() && now() >= self.began.saturating_add(self.pace.patience_ns())
+        !self.is_empty() && now() >= self.began.saturating_add(self.pace.stuck_after_ns())
     }
 
-    /// When somebody will have waited behind the first for too long, ns.
+    /// When those behind the first will have waited too long, ns.
     pub(super) fn stuck_at(&self) -> Option<u64> {
         (self.ledger.is_some() && !self.taken_back && self.sent.len() > 1)
-            .then(|| self.began.saturating_add(self.pace.patience_ns()))
+            .then(|| self.began.saturating_add(self.pace.stuck_after_ns()))
     }
 
-    /// Takes back what has not been begun, if the first is stuck.
+    /// Takes back the tasks that have not been begun, if the first is stuck.
     pub(super) fn take_back(&mut self) -> Vec<usize> {
         match &self.ledger {
             Some(ledger) if !self.taken_back && self.sent.len() > 1 && self.is_stuck() => {
@@ -126,12 +131,12 @@ impl Flight {
         }
     }
 
-    /// What a worker that has ended leaves: the task that it had begun, and those that it had not.
+    /// Removes all tasks of a worker that has ended: those that it had begun, and those that it had not.
     ///
-    /// It answers each before it begins the next, so more than one has begun only where answers got lost: in
-    /// nonsense, behind which nothing can be read.
-    pub(super) fn wreck(&mut self) -> (Vec<usize>, Vec<usize>) {
-        // Without a ledger the first is taken to have begun.
+    /// A worker answers each task before it begins the next, so more than one has begun only if answers got lost behind a
+    /// malformed frame.
+    pub(super) fn drain(&mut self) -> (Vec<usize>, Vec<usize>) {
+        // Without a ledger the first is assumed to have begun.
         let first = self.sent.front().map_or(0, |sent| sent.turn);
         let begun = self.ledger.as_ref().map_or(first, Ledger::begun);
         let rest = self.behind(begun);
@@ -171,12 +176,12 @@ mod tests {
     fn a_worker_that_ended_leaves_one_task_begun_or_none() {
         let (mut flight, worker) = self::flight();
         assert!(worker.begin(1));
-        assert_eq!(flight.wreck(), (vec![10], vec![11, 12]));
+        assert_eq!(flight.drain(), (vec![10], vec![11, 12]));
 
         let (mut flight, worker) = self::flight();
         assert!(worker.begin(1));
         assert_eq!(flight.answered(1, None), Some(10));
-        assert_eq!(flight.wreck(), (vec![], vec![11, 12]));
+        assert_eq!(flight.drain(), (vec![], vec![11, 12]));
     }
 
     #[test]
@@ -193,7 +198,7 @@ mod tests {
     #[test]
     fn nothing_large_waits_behind_anything() {
         let (flight, _) = flight();
-        assert!(!flight.fits(MOST_BYTES));
+        assert!(!flight.fits(MAX_BYTES));
         assert!(Flight::new(None).fits(usize::MAX));
     }
 }

@@ -1,22 +1,42 @@
-//! A pool of worker processes, told the scenario by name over a socket.
+//! A pool of worker processes, each told its scenario by name over a socket.
 //!
-//! One batch's story:
-//! 1. before the clock, a missing worker is started ([`body`]), says hello, and opens the scenario ([`member`]);
-//! 2. one loop ([`dispatch`]) gives each worker the next task from the [`queue`], and a few more ahead ([`flight`])
-//!    if tasks are short ([`pace`]); [`copiers`] copy large private arrays into shared memory ([`crate::segment`]);
-//! 3. the worker ([`crate::worker`]) notes in the ledger ([`crate::ledger`]) that it has begun the task, runs it
-//!    between two stamps, and answers over the socket ([`crate::wire`]);
-//! 4. the loop unpacks the answer into the job and looks for the next deadline.
+//! The flow of one task:
 //!
-//! A worker that ends costs the task that it had begun. What was sent ahead goes back to the queue, and a new
-//! worker takes its place.
+//! ```text
+//!         the pool (this folder)           |  src/wire/  |       a worker process (src/worker/)
+//!                                          |             |
+//!  queue ──> job.pack ──> copiers ────┐    |             |
+//!    ^       (input)      (private    │    |             |
+//!    │                     arrays)    v    |    frame    |
+//!    │                      handle: flight ──── Call ───────> ledger.begin ──> run_packed ──> W::run
+//!    │                                │    |             |                          │
+//!    └── taken back, worker ended ────┤    |    frame    |                          v
+//!                                     <──────── Done ──────────────────── stamps and packed output
+//!            job.accept (output) <────┘    |             |
+//! ```
+//!
+//! The story of one batch:
+//! 1. Before the clock starts, a worker is started for each empty slot ([`child`]), says hello, and opens the scenario
+//!    ([`handle`]).
+//! 2. One loop ([`dispatch`]) sends each worker the next task from the [`queue`], and several more ahead ([`flight`]) if
+//!    tasks are short ([`pace`]). [`copiers`] copy large private arrays into shared memory ([`crate::data::arena`]).
+//! 3. The worker ([`crate::worker`]) notes in the [ledger](crate::wire::ledger) that it has begun the task, runs it
+//!    between two stamps, and answers before it begins the next.
+//! 4. The loop unpacks the answer into the job and looks for the next deadline.
+//!
+//! A worker that ends costs the task that it had begun, and no other: the ledger tells which one that was. The tasks that
+//! were sent ahead return to the queue, and a new worker is started in the slot. A worker that exceeds a deadline or
+//! breaks the protocol is killed, and then handled in the same way. A worker that is *stuck*, because its task takes much
+//! longer than those before it, loses the tasks that were sent ahead to other workers: the pool takes them back through
+//! the ledger, without the worker's help.
 
-mod body;
+mod child;
 mod copiers;
 mod dispatch;
 mod event;
 mod flight;
-mod member;
+mod forkserver;
+mod handle;
 mod pace;
 mod queue;
 
@@ -26,206 +46,222 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use self::body::Method;
+use self::child::StartMethod;
 use self::copiers::Copiers;
 use self::dispatch::Dispatch;
-use self::event::{Event, Gone, Wreck};
-use self::member::Member;
-use super::{Executor, Kind, Means, Outcome, Place, measure};
+use self::event::{Event, Reaped, WorkerError};
+use self::handle::WorkerHandle;
+use super::{
+    Executor, ExecutorKind, Isolation, Outcome, PoolOptions, Shapes, Suitability, ensure_enough_states,
+    suits_all, time_batch,
+};
 use crate::job::Job;
 use crate::program;
 use crate::span::now;
 use crate::usage::Usage;
 
-pub(super) const KIND: Kind = Kind {
+pub(super) const KIND: ExecutorKind = ExecutorKind {
     name: "processes",
     about: "worker processes: this program executed again, behind a Unix socket",
-    place: Place::Processes,
-    single: false,
-    nests: true,
-    cold: false,
-    start: |means| Ok(Box::new(Processes::start(Method::Spawn, means)?)),
+    isolation: Isolation::Process,
+    shapes: Shapes::Workers,
+    suits: suits_all,
+    start: |options| Ok(Box::new(Processes::start(StartMethod::Spawn, options)?)),
 };
 
-pub(super) const FORKSERVER: Kind = Kind {
+pub(super) const FORKSERVER: ExecutorKind = ExecutorKind {
     name: "forkserver",
     about: "the same, forked from a server that was executed before: quicker to start",
-    cold: true,
-    start: |means| Ok(Box::new(Processes::start(Method::Fork, means)?)),
+    // Warm, it is the same as `processes`.
+    suits: |workload| if workload.cold { Suitability::Suited } else { Suitability::OnRequest },
+    start: |options| Ok(Box::new(Processes::start(StartMethod::Fork, options)?)),
     ..KIND
 };
 
-/// How many workers in a row may end in one place before they are ready: something is wrong that another one will
-/// not mend.
-const MOST_STILLBORN: u32 = 10;
+/// How many workers in a row may end in one slot before they are ready: a further one would end as well.
+const MAX_FAILED_STARTS: u32 = 10;
 
-/// How many tasks a worker runs before it is replaced, if nothing else is said: its turns have numbers of 32 bits.
-const MOST_TURNS: u32 = u32::MAX - 1;
+/// How many tasks a worker runs before it is replaced, unless an option says less: its turns are 32-bit numbers.
+const MAX_TURNS: u32 = u32::MAX - 1;
 
 /// How long a worker may take to end after its socket is closed, before it is killed.
-const END: Duration = Duration::from_secs(2);
+const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a worker may take to say what it has used.
-const USED: Duration = Duration::from_secs(10);
+const USAGE_TIMEOUT: Duration = Duration::from_secs(10);
 
 struct Processes {
-    method: Method,
-    means: Means,
-    places: Vec<Seat>,
-    /// Started when the first large private array is to be sent by a pool of two or more: one worker's arrays are
-    /// copied by the caller.
+    method: StartMethod,
+    options: PoolOptions,
+    slots: Vec<Slot>,
+    /// Started when the first large private array is to be sent by a pool of two or more workers: the arrays of a single
+    /// worker are copied by the caller.
     copiers: Option<Copiers>,
-    /// Workers that have been told to end, and are to be waited for.
-    leaving: Vec<Member>,
+    /// Workers that have been told to end and must be waited for.
+    retired: Vec<WorkerHandle>,
 }
 
 /// A worker's place in the pool.
 #[derive(Default)]
-struct Seat {
-    /// `None` where a worker is missing and could not be replaced.
-    member: Option<Member>,
+struct Slot {
+    /// `None` if a worker is missing and could not be replaced.
+    worker: Option<WorkerHandle>,
     /// How many workers in a row have ended here before they were ready.
-    stillborn: u32,
-    /// The task whose input is being copied for it.
-    loading: Option<usize>,
+    failed_starts: u32,
+    /// The task whose input is being copied for this slot.
+    copying: Option<usize>,
 }
 
 impl Processes {
-    fn start(method: Method, means: &Means) -> Result<Processes> {
-        program::ensure_reentrant()?;
+    fn start(method: StartMethod, options: &PoolOptions) -> Result<Processes> {
+        program::ensure_reexecutable()?;
         ensure!(
-            method == Method::Spawn || !means.bare,
-            "a fork server needs descriptors to be passed, which `bare` does without: use `processes`"
+            method == StartMethod::Spawn || !options.without_shared_memory,
+            "a fork server passes descriptors, which `without_shared_memory` rules out: use `processes`"
         );
-        let places = (0..means.workers).map(|_| Seat::default()).collect();
-        let mut pool = Processes { method, means: means.clone(), places, copiers: None, leaving: Vec::new() };
-        (0..means.workers).try_for_each(|index| pool.hire(index).map(drop))?;
+        let workers = options.shape.workers;
+        let slots = (0..workers).map(|_| Slot::default()).collect();
+        let mut pool =
+            Processes { method, options: options.clone(), slots, copiers: None, retired: Vec::new() };
+        (0..workers).try_for_each(|slot| pool.start_worker(slot).map(drop))?;
         Ok(pool)
     }
 
-    /// Puts a new worker into a place.
-    fn hire(&mut self, index: usize) -> Result<&mut Member> {
-        let member = Member::start(self.method, &self.means, index)?;
-        Ok(self.places[index].member.insert(member))
+    fn max_turns(&self) -> u32 {
+        self.options.max_tasks_per_worker.unwrap_or(MAX_TURNS)
     }
 
-    /// Takes a worker out of its place and has it end by itself.
-    fn retire(&mut self, index: usize) {
-        if let Some(mut member) = self.places[index].member.take() {
-            member.hang_up();
-            self.leaving.push(member);
+    /// Starts a worker in a slot.
+    fn start_worker(&mut self, slot: usize) -> Result<&mut WorkerHandle> {
+        let worker = WorkerHandle::start(self.method, &self.options, slot)?;
+        Ok(self.slots[slot].worker.insert(worker))
+    }
+
+    /// Takes the worker out of a slot and tells it to end.
+    fn retire(&mut self, slot: usize) {
+        if let Some(mut worker) = self.slots[slot].worker.take() {
+            worker.shut_down();
+            self.retired.push(worker);
         }
-        self.leaving.retain_mut(|member| !member.has_left());
+        self.retired.retain_mut(|worker| !worker.has_exited());
     }
 
-    /// Puts a worker into every place and has each open the scenario.
+    /// Starts a worker in every empty slot and has each worker open the scenario.
     fn prepare(&mut self, workload: &'static str) -> Result<()> {
-        for index in 0..self.places.len() {
-            let seat = &mut self.places[index];
-            seat.stillborn = 0;
-            // One that was killed between two batches shows only now. One that still has tasks had them from a batch
-            // that was left in the middle, by a panic: its answers would be taken for others.
-            if seat.member.as_mut().is_some_and(|member| member.has_ended() || !member.is_idle()) {
-                seat.member = None;
+        for index in 0..self.slots.len() {
+            let slot = &mut self.slots[index];
+            slot.failed_starts = 0;
+            // A worker that was killed between two batches is noticed only now. One that still has tasks got them in a
+            // batch that a panic has ended early: its answers would be taken for those of other tasks.
+            if slot.worker.as_mut().is_some_and(|worker| worker.has_ended() || !worker.is_idle()) {
+                slot.worker = None;
             }
-            if seat.loading.take().is_some() {
+            if slot.copying.take().is_some() {
                 self.copiers = None;
             }
-            let seat = &mut self.places[index];
-            let life = self.means.life.unwrap_or(MOST_TURNS);
-            if seat.member.as_ref().is_some_and(|member| member.turns() >= life) {
+            let max_turns = self.max_turns();
+            if self.slots[index].worker.as_ref().is_some_and(|worker| worker.turns() >= max_turns) {
                 self.retire(index);
             }
-            match &mut self.places[index].member {
-                Some(member) => member.open(workload)?,
-                None => self.hire(index)?.open(workload)?,
+            match &mut self.slots[index].worker {
+                Some(worker) => worker.open(workload)?,
+                None => self.start_worker(index)?.open(workload)?,
             }
         }
         loop {
-            let ready = |seat: &Seat| seat.member.as_ref().is_some_and(|member| member.has_open(workload));
-            if self.places.iter().all(ready) {
+            let ready = |slot: &Slot| slot.worker.as_ref().is_some_and(|worker| worker.has_open(workload));
+            if self.slots.iter().all(ready) {
                 return Ok(());
             }
-            let alarm =
-                self.places.iter().flat_map(|seat| &seat.member).filter_map(|member| member.alarm(None));
-            let readiness = wait(&self.places, None, alarm.min())?;
-            for (index, Ready { said, ended }) in readiness.places.into_iter().enumerate() {
-                let Some(member) = &mut self.places[index].member else { continue };
-                member.flush();
-                let welcomed = match welcome(member, said || ended, ended, workload) {
+            let workers = self.slots.iter().flat_map(|slot| &slot.worker);
+            let timeout = workers.filter_map(|worker| worker.next_timeout(None)).min();
+            let polled = wait(&self.slots, None, timeout)?;
+            for (index, Readiness { readable, ended }) in polled.slots.into_iter().enumerate() {
+                let Some(worker) = &mut self.slots[index].worker else { continue };
+                worker.flush();
+                let opened = match receive_until_open(worker, readable || ended, ended, workload) {
                     Ok(Err(error)) => {
-                        self.places[index].member = None;
+                        self.slots[index].worker = None;
                         Err(error)
                     }
-                    Ok(welcomed) => welcomed,
-                    Err(gone) => self.mourn(index, &gone).and_then(|()| self.hire(index)?.open(workload)),
+                    Ok(opened) => opened,
+                    Err(error) => self
+                        .reap_unready(index, &error)
+                        .and_then(|()| self.start_worker(index)?.open(workload)),
                 };
-                welcomed.with_context(|| format!("a worker process cannot open `{workload}`"))?;
+                opened.with_context(|| format!("a worker process cannot open `{workload}`"))?;
             }
         }
     }
 
-    /// Buries a worker that was to be started; one that was killed from outside may be replaced.
-    fn mourn(&mut self, index: usize, gone: &Gone) -> Result<()> {
-        let seat = &mut self.places[index];
-        seat.stillborn += 1;
-        let Some(Wreck { status, murdered, .. }) = seat.member.take().map(|member| member.bury(gone)) else {
-            return Ok(());
-        };
-        match gone {
-            Gone::Ended if murdered && seat.stillborn < MOST_STILLBORN => Ok(()),
-            Gone::Ended => bail!("it ended ({status}) before it was ready"),
+    /// Reaps a worker that ended before it was ready. One that was killed from outside may be replaced.
+    fn reap_unready(&mut self, slot: usize, error: &WorkerError) -> Result<()> {
+        let slot = &mut self.slots[slot];
+        slot.failed_starts += 1;
+        let Some(worker) = slot.worker.take() else { return Ok(()) };
+        let Reaped { status, killed_from_outside, .. } = worker.reap(error);
+        match error {
+            WorkerError::Exited if killed_from_outside && slot.failed_starts < MAX_FAILED_STARTS => Ok(()),
+            WorkerError::Exited => bail!("it ended ({status}) before it was ready"),
             _ => bail!("{status}"),
         }
     }
 }
 
-/// Hears what a worker says until it has the scenario open.
-fn welcome(member: &mut Member, said: bool, ended: bool, workload: &'static str) -> Result<Result<()>, Gone> {
-    member.rouse();
-    while let Some(event) = if said { member.receive(ended)? } else { None } {
+/// Receives what a worker says until it has the scenario open. The outer error is about the worker, the inner one about
+/// the scenario.
+fn receive_until_open(
+    worker: &mut WorkerHandle,
+    readable: bool,
+    ended: bool,
+    workload: &'static str,
+) -> Result<Result<()>, WorkerError> {
+    worker.mark_readable();
+    while let Some(event) = if readable { worker.receive(ended)? } else { None } {
         if let Event::Refused(cause) = event {
             return Ok(Err(anyhow!("{cause}")));
         }
         // It may have had another scenario to open first.
-        if let Err(error) = member.open(workload) {
+        if let Err(error) = worker.open(workload) {
             return Ok(Err(error));
         }
     }
-    member.is_late(None).map(Ok)
+    worker.check_timeout(None).map(Ok)
 }
 
 impl Executor for Processes {
     fn execute(&mut self, job: &Arc<dyn Job>) -> Result<Outcome> {
         ensure!(u32::try_from(job.tasks()).is_ok(), "{} tasks are too many for one batch", job.tasks());
-        // Workers learn of the memory that this sets free before the clock starts.
+        ensure_enough_states(&**job, self.slots.len())?;
+        // Workers are told of the memory that this sets free before the clock starts.
         job.clear();
         self.prepare(job.workload())?;
-        Ok(measure(&**job, |began| Dispatch::new(self, &**job, began).run()))
+        Ok(time_batch(&**job, |began| Dispatch::new(self, &**job, began).run()))
     }
 
     fn usage(&mut self) -> Usage {
         let mut sum = Usage::take();
-        let until = now() + USED.as_nanos() as u64;
-        for member in self.places.iter_mut().flat_map(|seat| &mut seat.member) {
-            member.measure();
+        let until = now() + USAGE_TIMEOUT.as_nanos() as u64;
+        for worker in self.slots.iter_mut().flat_map(|slot| &mut slot.worker) {
+            worker.request_usage();
         }
-        for index in 0..self.places.len() {
-            let Some(member) = &mut self.places[index].member else { continue };
+        for slot in &mut self.slots {
+            let Some(worker) = &mut slot.worker else { continue };
             let used = loop {
-                member.rouse();
-                match member.receive(false) {
+                worker.mark_readable();
+                match worker.receive(false) {
                     Ok(Some(Event::Used(used))) => break Some(used),
                     Ok(Some(_)) => {}
                     Ok(None) if now() < until => {
-                        let _ = poll(&mut [PollFd::new(&*member, PollFlags::IN)], Some(&timeout(until)));
+                        let _ =
+                            poll(&mut [PollFd::new(&*worker, PollFlags::IN)], Some(&timespec_until(until)));
                     }
-                    // The next batch finds out what became of it.
+                    // `prepare` replaces it before the next batch.
                     Ok(None) | Err(_) => break None,
                 }
             };
             match used {
                 Some(used) => sum = sum + used,
-                None => self.places[index].member = None,
+                None => slot.worker = None,
             }
         }
         sum
@@ -234,56 +270,57 @@ impl Executor for Processes {
 
 impl Drop for Processes {
     fn drop(&mut self) {
-        // All are told before the first is waited for, and all have the same time.
-        let mut members: Vec<_> = self.places.drain(..).filter_map(|seat| seat.member).collect();
-        members.iter_mut().for_each(Member::hang_up);
-        members.append(&mut self.leaving);
-        let deadline = Instant::now() + END;
-        members.iter_mut().for_each(|member| member.end_by(deadline));
+        // All are told to end before the first is waited for, and all have the same deadline.
+        let mut workers: Vec<_> = self.slots.drain(..).filter_map(|slot| slot.worker).collect();
+        workers.iter_mut().for_each(WorkerHandle::shut_down);
+        workers.append(&mut self.retired);
+        let deadline = Instant::now() + EXIT_TIMEOUT;
+        workers.iter_mut().for_each(|worker| worker.wait_until(deadline));
     }
 }
 
-/// What is ready to be looked at.
-struct Readiness {
-    places: Vec<Ready>,
+/// What polling a pool found.
+struct Polled {
+    slots: Vec<Readiness>,
+    /// Whether an input was copied.
     copied: bool,
 }
 
 #[derive(Clone, Copy, Default)]
-struct Ready {
-    /// Its socket has something to read, or takes more.
-    said: bool,
-    /// Its process has ended.
+struct Readiness {
+    /// The worker's socket can be read, or takes more.
+    readable: bool,
+    /// The worker's process has ended.
     ended: bool,
 }
 
-/// Waits until a worker or a copier has something to say, or for `until`.
-fn wait(places: &[Seat], copiers: Option<&Copiers>, until: Option<u64>) -> Result<Readiness> {
-    let mut polled = Vec::with_capacity(2 * places.len() + 1);
-    for member in places.iter().filter_map(|seat| seat.member.as_ref()) {
-        let full = if member.is_full() { PollFlags::OUT } else { PollFlags::empty() };
-        polled.push(PollFd::new(member, PollFlags::IN | full));
+/// Waits until a worker or a copier has something to say, or until a time, ns.
+fn wait(slots: &[Slot], copiers: Option<&Copiers>, until: Option<u64>) -> Result<Polled> {
+    let mut polled = Vec::with_capacity(2 * slots.len() + 1);
+    for worker in slots.iter().filter_map(|slot| slot.worker.as_ref()) {
+        let writable = if worker.has_outgoing() { PollFlags::OUT } else { PollFlags::empty() };
+        polled.push(PollFd::new(worker, PollFlags::IN | writable));
         polled.extend(
-            member.descriptor().map(|descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN)),
+            worker.descriptor().map(|descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN)),
         );
     }
     polled.extend(copiers.map(|copiers| PollFd::new(copiers, PollFlags::IN)));
-    let result = poll(&mut polled, until.map(timeout).as_ref());
+    let result = poll(&mut polled, until.map(timespec_until).as_ref());
     if !matches!(result, Ok(_) | Err(rustix::io::Errno::INTR)) {
         result.context("cannot wait for the worker processes")?;
     }
     let mut events = polled.iter().map(|polled| !polled.revents().is_empty());
     let mut next = || events.next().unwrap_or(false);
-    let ready = |seat: &Seat| {
-        let Some(member) = &seat.member else { return Ready::default() };
-        Ready { said: next(), ended: member.descriptor().is_some() && next() }
+    let readiness = |slot: &Slot| {
+        let Some(worker) = &slot.worker else { return Readiness::default() };
+        Readiness { readable: next(), ended: worker.descriptor().is_some() && next() }
     };
-    let places = places.iter().map(ready).collect();
-    Ok(Readiness { places, copied: copiers.is_some() && next() })
+    let slots = slots.iter().map(readiness).collect();
+    Ok(Polled { slots, copied: copiers.is_some() && next() })
 }
 
-/// From now until then.
-fn timeout(until: u64) -> Timespec {
+/// The time from now until then, for `poll`.
+fn timespec_until(until: u64) -> Timespec {
     let left = Duration::from_nanos(until.saturating_sub(now()));
     Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() }
 }

@@ -1,27 +1,27 @@
-//! How many tasks a worker may have at once: one if they are long, more if they are short.
+//! How many tasks a worker may have at once: one if tasks are long, more if they are short.
 
 use std::time::Duration;
 
 use crate::span::Stamps;
 
-/// What a worker should always have ahead of it: about twice the time that waking the other side takes when
-/// its CPU is idle (125 us on a virtual machine), so that it never waits for its next task.
-const COVER: Duration = Duration::from_micros(300);
+/// How much work a worker should have ahead: about twice the time that it takes to wake a process on an idle CPU (125 us
+/// on a virtual machine), so that the worker never waits for its next task.
+const AHEAD: Duration = Duration::from_micros(300);
 
-/// From here on a wake-up is no longer worth hiding (below 3 %), and a task that waits behind another one
-/// while a worker stands idle costs more.
+/// From this length on a wake-up takes below 3 % of the time, and a task that waits behind another one while a worker
+/// stands idle costs more.
 const LONG: Duration = Duration::from_millis(5);
 
-/// Most tasks at once.
-const MOST_TASKS: usize = 128;
+/// The most tasks at once.
+const MAX_TASKS: usize = 128;
 
-/// How long the tasks sent ahead stay behind one that takes much longer than those before it.
-const PATIENCE: Duration = Duration::from_millis(1);
+/// How long tasks that were sent ahead wait behind one that takes much longer than those before it.
+const STUCK_AFTER: Duration = Duration::from_millis(1);
 
-/// What the last tasks of one worker took.
+/// How long the last tasks of one worker took.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
-    /// Moving mean of the time of a task, ns; none before the first.
+    /// The moving mean of the time of a task, ns; `None` before the first.
     mean_ns: Option<u64>,
 }
 
@@ -31,19 +31,19 @@ impl Pace {
         self.mean_ns = Some(self.mean_ns.map_or(took, |mean| mean - mean / 4 + took / 4));
     }
 
-    /// From when on a task takes so long that nobody should wait behind it.
-    pub(super) fn patience_ns(&self) -> u64 {
-        (PATIENCE.as_nanos() as u64).max(self.mean_ns.unwrap_or(0).saturating_mul(4))
+    /// How long a task may run before those behind it are taken back, ns.
+    pub(super) fn stuck_after_ns(&self) -> u64 {
+        (STUCK_AFTER.as_nanos() as u64).max(self.mean_ns.unwrap_or(0).saturating_mul(4))
     }
 
-    /// How many tasks a worker may have, the one it runs included, when `share` more are its share.
+    /// How many tasks a worker may have, the one that it runs included. `share` is its share of those that no worker has.
     pub(super) fn window(&self, share: usize) -> usize {
         let Some(mean) = self.mean_ns.map(|ns| Duration::from_nanos(ns.max(100))) else { return 1 };
         if mean >= LONG {
             return 1;
         }
-        let ahead = COVER.as_nanos().div_ceil(mean.as_nanos()) as usize;
-        1 + ahead.min(share).min(MOST_TASKS - 1)
+        let ahead = AHEAD.as_nanos().div_ceil(mean.as_nanos()) as usize;
+        1 + ahead.min(share).min(MAX_TASKS - 1)
     }
 }
 
@@ -68,7 +68,7 @@ mod tests {
         assert_eq!(pace(Duration::from_micros(600)).window(100), 2);
         assert_eq!(pace(Duration::from_micros(100)).window(100), 4);
         assert_eq!(pace(Duration::from_micros(100)).window(1), 2);
-        assert_eq!(pace(Duration::ZERO).window(1_000), MOST_TASKS);
+        assert_eq!(pace(Duration::ZERO).window(1_000), MAX_TASKS);
     }
 
     #[test]

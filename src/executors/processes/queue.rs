@@ -4,16 +4,16 @@ use std::ops::Range;
 
 use crate::job::Cause;
 
-/// How often a task is given to workers that end before they have begun it.
-const MOST_SENDINGS: usize = 5;
+/// How many times a task is sent to workers that end before they have begun it.
+const MAX_SENDS: usize = 5;
 
 pub(super) struct Queue {
     fresh: Range<usize>,
     /// Sent ahead and taken back, or to be tried again.
     returned: Vec<usize>,
-    /// First in line when a worker ended that had begun nothing, once for each time.
+    /// The next task of a worker that ended with none begun, once for each such worker.
     unbegun: Vec<usize>,
-    /// Begun by a worker that died, once for each time.
+    /// The task that a worker had begun when it ended, once for each such worker.
     died: Vec<usize>,
     retries: u32,
 }
@@ -31,36 +31,35 @@ impl Queue {
         self.returned.pop().or_else(|| self.fresh.next())
     }
 
-    /// Tasks to be given to whoever is next.
+    /// Returns tasks, to be sent before all others.
     pub(super) fn give_back(&mut self, tasks: Vec<usize>) {
         // The last in is the first out.
         self.returned.extend(tasks.into_iter().rev());
     }
 
-    /// A worker ended with this task begun: it is tried again, or fails with the cause.
+    /// Handles a task that a worker had begun when it ended: it is run again, or fails with the cause.
     pub(super) fn died(&mut self, task: usize, cause: Cause) -> Option<(usize, Cause)> {
         self.died.push(task);
-        if times(&self.died, task) > self.retries as usize {
+        if count(&self.died, task) > self.retries as usize {
             return Some((task, cause));
         }
         self.returned.push(task);
         None
     }
 
-    /// A worker ended with nothing begun and this task the next in line: again and again is no accident, but a
-    /// worker that ends whenever it gets this input.
+    /// Handles the task that a worker would have begun next when it ended: if that happens several times, it is no
+    /// accident, but workers that end whenever they get this input.
     pub(super) fn unbegun(&mut self, task: usize, status: &str) -> Option<(usize, Cause)> {
         self.unbegun.push(task);
-        if times(&self.unbegun, task) < MOST_SENDINGS {
+        if count(&self.unbegun, task) < MAX_SENDS {
             return None;
         }
         self.returned.retain(|returned| *returned != task);
-        let why =
-            format!("{MOST_SENDINGS} workers ended while its input was on the way (the last: {status})");
+        let why = format!("{MAX_SENDS} workers ended while its input was on the way (the last: {status})");
         Some((task, Cause::Refused { why }))
     }
 }
 
-fn times(tasks: &[usize], task: usize) -> usize {
+fn count(tasks: &[usize], task: usize) -> usize {
     tasks.iter().filter(|other| **other == task).count()
 }

@@ -11,8 +11,8 @@ use anyhow::{Result, ensure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use super::scene::{children, stat};
-use super::work::Random;
+use super::batches::Random;
+use super::resources::{children, stat};
 
 /// What a pool is doing, as its user knows.
 #[derive(Clone, Copy, Debug)]
@@ -32,15 +32,15 @@ const PHASES: [&str; 5] = [
     "as a pool was dropped",
 ];
 
-/// What the killer and its victim know of each other.
+/// What the pools' user and the killer know of each other.
 #[derive(Debug, Default)]
-pub(crate) struct Stage {
+pub(crate) struct Progress {
     phase: AtomicUsize,
     kills: AtomicU64,
     over: AtomicBool,
 }
 
-impl Stage {
+impl Progress {
     pub(crate) fn enter(&self, phase: Phase) {
         self.phase.store(phase as usize, Ordering::Relaxed);
     }
@@ -49,7 +49,7 @@ impl Stage {
         self.kills.load(Ordering::Relaxed)
     }
 
-    /// Whether the last victim is dead.
+    /// Whether the last worker has been killed.
     pub(crate) fn is_over(&self) -> bool {
         self.over.load(Ordering::Acquire)
     }
@@ -62,7 +62,7 @@ impl Stage {
 
 /// Kills of one phase, by what the worker looked like.
 #[derive(Clone, Copy, Debug, Default)]
-struct Hits {
+struct PhaseKills {
     kills: u64,
     /// It was on a CPU, or waited for one.
     runnable: u64,
@@ -70,68 +70,73 @@ struct Hits {
     new: u64,
 }
 
-/// Where the kills hit.
+/// The kills of each phase.
 #[derive(Debug, Default)]
-pub(crate) struct Hit([Hits; 5]);
+pub(crate) struct Kills([PhaseKills; 5]);
 
-impl fmt::Display for Hit {
+impl fmt::Display for Kills {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:40} {:>8} {:>12} {:>12}", "killed", "workers", "runnable", "new")?;
-        for (what, Hits { kills, runnable, new }) in PHASES.iter().zip(self.0) {
+        for (what, PhaseKills { kills, runnable, new }) in PHASES.iter().zip(self.0) {
             write!(f, "\n{what:40} {kills:8} {runnable:12} {new:12}")?;
         }
         Ok(())
     }
 }
 
-/// The longest pauses, us, each for a while.
+/// The longest pauses, us, and how many kills have the same.
 const PAUSES: [u64; 4] = [300, 2_000, 5_000, 12_000];
-const WHILE: u64 = 50;
+const KILLS_WITH_SAME_PAUSE: u64 = 50;
 
 /// Kills so many workers of this process, at random times.
-pub(crate) fn rage(stage: &Stage, kills: u64, server: u32, mut random: Random) -> Result<Hit> {
-    let mut hit = Hit::default();
-    let mut victims = Vec::new();
+pub(crate) fn kill_workers(
+    progress: &Progress,
+    kills: u64,
+    server: u32,
+    mut random: Random,
+) -> Result<Kills> {
+    let mut statistics = Kills::default();
+    let mut killed = Vec::new();
     let mut longest = PAUSES[0];
-    while stage.kills() < kills && !stage.is_over() {
+    while progress.kills() < kills && !progress.is_over() {
         thread::sleep(Duration::from_micros(random.below(longest)));
         let mut workers = children();
         workers.retain(|worker| *worker != server);
         if workers.is_empty() {
             continue;
         }
-        if let Some(victim) = kill(random.one_of(&workers), stage, &mut hit) {
-            victims.push(victim);
-            if stage.kills.fetch_add(1, Ordering::Relaxed).is_multiple_of(WHILE) {
+        if let Some(process) = kill(random.one_of(&workers), progress, &mut statistics) {
+            killed.push(process);
+            if progress.kills.fetch_add(1, Ordering::Relaxed).is_multiple_of(KILLS_WITH_SAME_PAUSE) {
                 longest = random.one_of(&PAUSES);
-                await_ends(&mut victims)?;
+                await_ends(&mut killed)?;
             }
         }
     }
-    await_ends(&mut victims)?;
-    stage.end();
-    Ok(hit)
+    await_ends(&mut killed)?;
+    progress.end();
+    Ok(statistics)
 }
 
 /// Kills a worker if it is ours and lives.
-fn kill(worker: u32, stage: &Stage, hit: &mut Hit) -> Option<OwnedFd> {
+fn kill(worker: u32, progress: &Progress, statistics: &mut Kills) -> Option<OwnedFd> {
     let pid = i32::try_from(worker).ok().and_then(Pid::from_raw)?;
     // From here on it is this very process that is looked at and killed, whoever gets its number later.
     let descriptor = pidfd_open(pid, PidfdFlags::empty()).ok()?;
     let stat = stat(worker).filter(|stat| stat.parent == process::id() && !"ZX".contains(stat.state))?;
-    let phase = stage.phase.load(Ordering::Relaxed);
+    let phase = progress.phase.load(Ordering::Relaxed);
     pidfd_send_signal(&descriptor, Signal::KILL).ok()?;
-    let hits = &mut hit.0[phase];
-    hits.kills += 1;
-    hits.runnable += u64::from(stat.state == 'R');
-    hits.new += u64::from(stat.threads == 1);
+    let of_phase = &mut statistics.0[phase];
+    of_phase.kills += 1;
+    of_phase.runnable += u64::from(stat.state == 'R');
+    of_phase.new += u64::from(stat.threads == 1);
     Some(descriptor)
 }
 
-fn await_ends(victims: &mut Vec<OwnedFd>) -> Result<()> {
-    for victim in victims.drain(..) {
+fn await_ends(killed: &mut Vec<OwnedFd>) -> Result<()> {
+    for process in killed.drain(..) {
         let timeout = Timespec { tv_sec: 20, tv_nsec: 0 };
-        let ended = poll(&mut [PollFd::new(&victim, PollFlags::IN)], Some(&timeout))?;
+        let ended = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&timeout))?;
         ensure!(ended == 1, "a process that was killed has not ended within 20 s");
     }
     Ok(())

@@ -1,11 +1,11 @@
 //! A storm: somebody kills workers at random while pools work. No answer may be lost, doubled or wrong, every failure
 //! must have its cause, and nothing may be left of it.
 
+mod batches;
+mod counted;
 mod killer;
-mod report;
-mod scene;
-mod watched;
-mod work;
+mod resources;
+mod summary;
 
 use std::process;
 use std::sync::Arc;
@@ -14,50 +14,51 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use parbench::executors::{Kind, Means};
-use parbench::{Executor, Job, Size};
+use parbench::executors::ExecutorKind;
+use parbench::{Executor, Job};
 
-use self::killer::{Phase, Stage};
-use self::report::{Report, Seen};
-use self::scene::{Scene, children, stat};
-use self::watched::Watched;
-use self::work::{KINDS, NEXT, Random, Signs, Work};
+use self::batches::{KINDS, Kind, Random, Settings, job};
+use self::counted::CountedJob;
+use self::killer::{Phase, Progress};
+use self::resources::{Resources, children, stat};
+use self::summary::{Seen, Summary};
+use crate::action::Marks;
 
-pub(crate) use self::work::SCENARIOS;
+pub(crate) use self::batches::SCENARIOS;
 
 /// A step that takes longer than this never ends.
 const STEP: Duration = Duration::from_secs(60);
 
 /// Lets so many workers be killed, and says what became of it.
-pub(crate) fn rage(kills: u64, seed: u64) -> Result<Report> {
+pub(crate) fn run(kills: u64, seed: u64) -> Result<Summary> {
     let mut random = Random(seed);
     let alive = watch()?;
-    let stage = Arc::new(Stage::default());
-    let (signs, report) = (Signs::new()?, Report::default());
-    let mut storm = Storm { stage: Arc::clone(&stage), alive, signs, report };
-    storm.calm(&mut random).context("before the storm")?;
+    let progress = Arc::new(Progress::default());
+    let (marks, summary) = (Marks::new()?, Summary::default());
+    let mut storm = Storm { progress: Arc::clone(&progress), alive, marks, summary };
+    storm.warm_up(&mut random).context("before the storm")?;
     let server = server()?;
-    storm.report = Report::default();
-    storm.report.before = Scene::look(server)?;
+    storm.summary = Summary::default();
+    storm.summary.before = Resources::now(server)?;
     let began = Instant::now();
-    let theirs = Random(random.next());
+    let random_of_killer = Random(random.next());
     let killer = thread::spawn(move || {
-        let hit = killer::rage(&stage, kills, server, theirs);
+        let killed = killer::kill_workers(&progress, kills, server, random_of_killer);
         // Whatever became of it, nobody waits for it.
-        stage.end();
-        hit
+        progress.end();
+        killed
     });
     let result = storm.pools(&mut random, kills);
-    storm.stage.end();
-    let hit = killer.join().expect("the killer does not panic");
+    storm.progress.end();
+    let killed = killer.join().expect("the killer does not panic");
     result?;
-    let mut report = storm.report;
-    report.hit = hit?;
-    report.kills = storm.stage.kills();
-    report.took = began.elapsed();
-    report.after = Scene::settled(server, &report.before)?;
-    report.judge(kills);
-    Ok(report)
+    let mut summary = storm.summary;
+    summary.killed = killed?;
+    summary.kills = storm.progress.kills();
+    summary.took = began.elapsed();
+    summary.after = Resources::settled(server, &summary.before)?;
+    summary.check_end(kills);
+    Ok(summary)
 }
 
 /// Ends this program when nothing has happened for too long: what hangs would hang for ever.
@@ -95,50 +96,44 @@ fn server() -> Result<u32> {
 }
 
 struct Storm {
-    stage: Arc<Stage>,
+    progress: Arc<Progress>,
     alive: Sender<&'static str>,
-    signs: Signs,
-    report: Report,
+    marks: Marks,
+    summary: Summary,
 }
 
 impl Storm {
     /// Enters a phase; the one before was not the last.
     fn enter(&self, phase: Phase, what: &'static str) {
-        self.stage.enter(phase);
+        self.progress.enter(phase);
         let _ = self.alive.send(what);
     }
 
     /// What every pool must do when nobody is killed, with as much memory as it ever takes.
-    fn calm(&mut self, random: &mut Random) -> Result<()> {
+    fn warm_up(&mut self, random: &mut Random) -> Result<()> {
         for executor in ["processes", "forkserver"] {
-            let mut pool = Kind::find(executor)?.start(&Means::workers(4))?;
+            let settings = Settings::simple(executor);
+            let mut pool = start(&settings)?;
             for kind in KINDS {
-                self.batch(&mut *pool, &Means::workers(4), kind.tasks(random, true, &self.signs)?, random)?;
+                self.batch(&mut *pool, &settings, kind, true, random)?;
             }
         }
-        ensure!(self.report.is_faultless(), "{:#?}", self.report.wrong);
+        ensure!(self.summary.is_flawless(), "{:#?}", self.summary.errors());
         Ok(())
     }
 
-    /// One pool after the other until the killer has had enough; the last one must then work as if nothing had been.
+    /// One pool after the other until the last kill; the last pool must then work as if nothing had been.
     fn pools(&mut self, random: &mut Random, kills: u64) -> Result<()> {
         let mut quarter = 1;
         loop {
-            let executor = random.one_of(&["processes", "forkserver"]);
-            let means = Means {
-                retries: random.one_of(&[0, 2]),
-                bare: executor == "processes" && random.once_in(5),
-                life: random.once_in(8).then_some(7),
-                ..Means::workers(1 + random.below(4) as usize)
-            };
+            let settings = Settings::random(random);
             self.enter(Phase::Starting, "the start of a pool");
-            let mut pool = Kind::find(executor)?.start(&means)?;
-            self.report.pools += 1;
+            let mut pool = start(&settings)?;
+            self.summary.pools += 1;
             let mut batches = random.below(20);
-            while !self.stage.is_over() && batches > 0 {
+            while !self.progress.is_over() && batches > 0 {
                 let kind = random.one_of(&KINDS);
-                let tasks = kind.tasks(random, false, &self.signs)?;
-                self.batch(&mut *pool, &means, tasks, random)?;
+                self.batch(&mut *pool, &settings, kind, false, random)?;
                 if random.once_in(10) {
                     self.enter(Phase::Idle, "the question what a pool has used");
                     pool.usage();
@@ -148,73 +143,73 @@ impl Storm {
                 }
                 batches -= 1;
             }
-            if self.stage.is_over() {
-                self.last(&mut *pool, &means, random)?;
+            if self.progress.is_over() {
+                self.last(&mut *pool, &settings, random)?;
             }
             self.enter(Phase::Ending, "the end of a pool");
             let began = Instant::now();
             drop(pool);
-            self.report.longest_end = self.report.longest_end.max(began.elapsed());
+            self.summary.longest_end = self.summary.longest_end.max(began.elapsed());
             self.enter(Phase::Idle, "nothing");
-            if self.stage.is_over() {
+            if self.progress.is_over() {
                 return Ok(());
             }
-            if self.stage.kills() >= kills * quarter / 4 {
+            if self.progress.kills() >= kills * quarter / 4 {
                 quarter += 1;
-                self.report.resident_kib.push(Scene::look(0)?.resident_kib);
+                self.summary.resident_kib.push(Resources::now(0)?.resident_kib);
             }
         }
     }
 
     /// Batches after the last kill: none of them may fail, whatever became of the workers before.
-    fn last(&mut self, pool: &mut dyn Executor, means: &Means, random: &mut Random) -> Result<()> {
+    fn last(&mut self, pool: &mut dyn Executor, settings: &Settings, random: &mut Random) -> Result<()> {
         for kind in KINDS {
-            let tasks = kind.tasks(random, false, &self.signs)?;
-            let before = self.report.failures();
-            self.batch(pool, means, tasks, random)?;
-            if self.report.failures() > before {
-                let last = self.report.last_error();
-                self.report
-                    .odd(format!("a batch after the last kill failed, {kind:?} with {means:?}: {last}"));
+            let before = self.summary.failures();
+            self.batch(pool, settings, kind, false, random)?;
+            if self.summary.failures() > before {
+                let last = self.summary.last_error();
+                let what = format!("{kind:?} with {settings:?}: {last}");
+                self.summary.add_error(format!("a batch after the last kill failed, {what}"));
             }
         }
         Ok(())
     }
 
+    /// Runs a batch; `most` for one of as many and as large tasks as there ever are.
     fn batch(
         &mut self,
         pool: &mut dyn Executor,
-        means: &Means,
-        works: Vec<Work>,
+        settings: &Settings,
+        kind: Kind,
+        most: bool,
         random: &mut Random,
     ) -> Result<()> {
         self.enter(Phase::Idle, "the making of inputs");
-        NEXT.set(works.clone());
-        let scenario = random.one_of(&[0, 0, 0, 1]);
-        let job = SCENARIOS[scenario].prepare(Size::Smoke)?(means.workers);
-        let watched = Arc::new(Watched::new(Arc::clone(&job), Arc::clone(&self.stage)));
-        let erased: Arc<dyn Job> = Arc::<Watched>::clone(&watched);
-        let kills = self.stage.kills();
+        let actions = kind.actions(random, most, &self.marks)?;
+        let job = job(actions.clone(), settings.workers, random);
+        let counted = Arc::new(CountedJob::new(job, Arc::clone(&self.progress)));
+        let erased: Arc<dyn Job> = Arc::<CountedJob>::clone(&counted);
+        let kills = self.progress.kills();
         self.enter(Phase::Opening, "a batch");
         let began = Instant::now();
         let result = pool.execute(&erased);
         let took = began.elapsed();
         self.enter(Phase::Idle, "the check of answers");
         // One each may have been about to end before, and another be counted a moment later.
-        let kills = self.stage.kills() - kills + means.workers as u64 + 1;
-        if took > self.report.longest_batch.0 {
-            let Means { workers, retries, bare, life, .. } = means;
-            let what = format!(
-                "{} tasks, {workers} workers, retries: {retries}, bare: {bare}, life: {life:?}, {kills} kills",
-                works.len()
-            );
-            self.report.longest_batch = (took, what);
+        let kills = self.progress.kills() - kills + settings.workers as u64 + 1;
+        if took > self.summary.longest_batch.0 {
+            let what = format!("{} tasks, {kills} kills, {settings:?}", actions.len());
+            self.summary.longest_batch = (took, what);
         }
-        let seen = Seen { means: means.clone(), runs: self.signs.take()?, kills };
+        let seen = Seen { settings: *settings, runs: self.marks.take()?, kills };
         match result {
-            Ok(outcome) => self.report.add(&watched, &outcome, &works, &seen),
-            Err(error) => self.report.add_unbegun(&format!("{error:#}")),
+            Ok(outcome) => self.summary.add(&counted, &outcome, &actions, &seen),
+            Err(error) => self.summary.add_unbegun(&format!("{error:#}")),
         }
         Ok(())
     }
+}
+
+fn start(settings: &Settings) -> Result<Box<dyn Executor>> {
+    ExecutorKind::find(settings.executor)?.start(&settings.options())
 }

@@ -26,5 +26,5 @@ impl Workload for Words {
 }
 
 fn main() {
-    parbench::bench::main(const { &[Scenario::of::<Words>()] });
+    parbench::bench::main([Scenario::of::<Words>()]);
 }

@@ -1,0 +1,165 @@
+//! A worker process as the system sees it: started, killed and waited for, so that none is left.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+
+use super::forkserver;
+use crate::program;
+
+/// How workers are started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StartMethod {
+    /// This program is executed again.
+    Spawn,
+    /// The fork server forks.
+    Fork,
+}
+
+/// A child of this process. The system gives its process id to no other process until it has been waited for.
+#[derive(Debug)]
+pub(super) struct ChildProcess {
+    /// `None` until the fork server has told it.
+    pid: Option<Pid>,
+    /// Readable once the process has ended; `None` if the system has no process descriptors.
+    descriptor: Option<OwnedFd>,
+    /// Whether it has been waited for.
+    reaped: bool,
+    /// Whether this process has killed it.
+    killed: bool,
+}
+
+impl ChildProcess {
+    /// Starts a process that gets `socket`, without waiting until it runs.
+    pub(super) fn start(
+        method: StartMethod,
+        socket: OwnedFd,
+        environment: &[(String, String)],
+        without_descriptor: bool,
+    ) -> Result<ChildProcess> {
+        let mut child = ChildProcess { pid: None, descriptor: None, reaped: false, killed: false };
+        match method {
+            StartMethod::Fork => forkserver::request(socket)?,
+            StartMethod::Spawn => {
+                let mut command = program::reexecute("worker")?;
+                // The socket crosses as stdin, which needs no `unsafe` hook between fork and exec.
+                command.stdin(Stdio::from(socket)).envs(environment.iter().cloned());
+                let spawned = command.spawn().context("cannot start a worker process")?;
+                child.set_pid(spawned.id(), without_descriptor);
+            }
+        }
+        Ok(child)
+    }
+
+    pub(super) fn set_pid(&mut self, pid: u32, without_descriptor: bool) {
+        self.pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        if !without_descriptor {
+            self.descriptor = self.pid.and_then(descriptor_of);
+        }
+    }
+
+    pub(super) fn has_pid(&self) -> bool {
+        self.pid.is_some()
+    }
+
+    /// The descriptor to poll for its end.
+    pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.descriptor.as_ref().map(AsFd::as_fd)
+    }
+
+    pub(super) fn kill(&mut self) {
+        if let (Some(pid), false) = (self.pid, self.reaped) {
+            // It may have ended a moment ago, but its id belongs to no other process before it has been waited for.
+            let _ = kill_process(pid, Signal::KILL);
+            self.killed = true;
+        }
+    }
+
+    /// Whether this process has killed it.
+    pub(super) fn was_killed(&self) -> bool {
+        self.killed
+    }
+
+    /// Reaps it if it has ended, and returns how. Afterwards its id may be another's.
+    pub(super) fn try_wait(&mut self) -> Option<Exit> {
+        // One that has been reaped is gone, and so is one whose id the fork server never told.
+        let Some(pid) = self.pid.filter(|_| !self.reaped) else { return Some(Exit::Unknown) };
+        let exit = match waitpid(Some(pid), WaitOptions::NOHANG) {
+            Ok(None) => return None,
+            Ok(Some((_, status))) => Exit::Status(ExitStatus::from_raw(status.as_raw())),
+            Err(rustix::io::Errno::INTR) => return None,
+            // Other code of this program has waited for it, or has told the system to reap all children.
+            Err(_) => Exit::Unknown,
+        };
+        self.reaped = true;
+        Some(exit)
+    }
+
+    /// Waits for its end, and kills it after `timeout`.
+    pub(super) fn wait(&mut self, timeout: Duration) -> Exit {
+        let mut deadline = Instant::now() + timeout;
+        let mut pause = Duration::from_micros(50);
+        loop {
+            if let Some(exit) = self.try_wait() {
+                return exit;
+            }
+            let now = Instant::now();
+            if now >= deadline {
+                self.kill();
+                // Only a process that the system cannot interrupt takes longer than this to die.
+                deadline = now + Duration::from_secs(60);
+            }
+            match &self.descriptor {
+                Some(descriptor) => {
+                    let left = deadline - now.min(deadline);
+                    let timeout =
+                        Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+                    let _ = poll(&mut [PollFd::new(descriptor, PollFlags::IN)], Some(&timeout));
+                }
+                None => {
+                    thread::sleep(pause);
+                    pause = (pause * 2).min(Duration::from_millis(10));
+                }
+            }
+        }
+    }
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Exit {
+    Status(ExitStatus),
+    Unknown,
+}
+
+impl Exit {
+    /// Whether it was SIGKILL, which no process sends itself by accident.
+    pub(super) fn is_kill(self) -> bool {
+        matches!(self, Exit::Status(status) if status.signal() == Some(Signal::KILL.as_raw()))
+    }
+}
+
+impl std::fmt::Display for Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Exit::Status(status) => write!(f, "{status}"),
+            Exit::Unknown => f.write_str("exit status unknown"),
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn descriptor_of(pid: Pid) -> Option<OwnedFd> {
+    rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn descriptor_of(_: Pid) -> Option<OwnedFd> {
+    None
+}

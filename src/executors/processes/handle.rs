@@ -1,0 +1,366 @@
+//! One worker process as its pool sees it: started, opened, sent tasks, listened to, and reaped.
+
+use std::io::ErrorKind;
+use std::mem;
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::EXIT_TIMEOUT;
+use super::child::{ChildProcess, Exit, StartMethod};
+use super::event::{Answer, Event, Reaped, WorkerError};
+use super::flight::Flight;
+use crate::data::packet::Packet;
+use crate::data::segment;
+use crate::executors::PoolOptions;
+use crate::span::now;
+use crate::wire::ledger::Ledger;
+use crate::wire::{Frame, FrameKind, Hello, Link, Setup, VERSION, WireError, socket};
+
+/// How long a new worker may take to say hello. It takes about 1 ms: only a machine in serious trouble, or a program
+/// that does something else first, reaches this.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a worker may take to make its state.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
+/// What a worker has to do within a task's deadline.
+const ANSWER: &str = "answer";
+
+/// A worker process.
+pub(super) struct WorkerHandle {
+    child: ChildProcess,
+    link: Link,
+    /// Whether the pool does without process descriptors.
+    without_descriptor: bool,
+    /// Whether it has said hello.
+    greeted: bool,
+    opening: Option<&'static str>,
+    opened: Option<&'static str>,
+    flight: Flight,
+    /// When the pool began to wait for anything but a task's answer, ns.
+    waiting_since: u64,
+    /// Whether it was asked what it has used, and has not answered.
+    usage_requested: bool,
+    /// Whether sending has failed: it has ended or will, and only its last answers can still be read.
+    send_failed: bool,
+}
+
+impl WorkerHandle {
+    /// Starts the process for a slot, without waiting until it runs.
+    pub(super) fn start(method: StartMethod, options: &PoolOptions, slot: usize) -> Result<WorkerHandle> {
+        let (ours, theirs) = UnixStream::pair().context("cannot make a socket pair for a worker process")?;
+        ours.set_nonblocking(true)?;
+        let shares = !options.without_shared_memory && segment::supported() && socket::passes_descriptors();
+        let (ledger, descriptor) = match shares {
+            true => Ledger::make().map(|(ledger, descriptor)| (Some(ledger), Some(descriptor)))?,
+            false => (None, None),
+        };
+        let without_descriptor = options.without_shared_memory;
+        let mut environment = options.worker_environment();
+        let child = ChildProcess::start(method, OwnedFd::from(theirs), &environment, without_descriptor)?;
+        if method == StartMethod::Spawn {
+            environment.clear();
+        }
+        let cpu = options.cpus.get(slot % options.cpus.len().max(1));
+        let setup = Setup {
+            shares,
+            cpus: cpu.copied().into_iter().collect(),
+            memory_limit: options.memory_limit,
+            output: options.output.clone(),
+            environment,
+            forked: method == StartMethod::Fork,
+        };
+        let setup = Frame::new(FrameKind::Setup, Packet::pack(&setup)?);
+        let mut link = Link::new(ours, shares);
+        link.set_lazy(true);
+        match descriptor {
+            Some(descriptor) => link.queue_with(&setup, descriptor),
+            None => link.queue(&setup),
+        }
+        let mut worker = WorkerHandle {
+            child,
+            link,
+            without_descriptor,
+            greeted: false,
+            opening: None,
+            opened: None,
+            flight: Flight::new(ledger),
+            waiting_since: now(),
+            usage_requested: false,
+            send_failed: false,
+        };
+        worker.flush();
+        Ok(worker)
+    }
+
+    /// Asks the worker to make its state for a scenario, unless it has; it answers when it is ready.
+    pub(super) fn open(&mut self, workload: &'static str) -> Result<()> {
+        let same = self.opened == Some(workload);
+        // Arrays that have been dropped are reported before the clock starts: the worker may need their memory.
+        if self.opening.is_some() || same && !self.link.has_released() {
+            return Ok(());
+        }
+        if !same {
+            self.flight.forget_pace();
+        }
+        self.opened = None;
+        self.opening = Some(workload);
+        if self.greeted {
+            self.waiting_since = now();
+        }
+        self.link.queue(&Frame::new(FrameKind::Open, Packet::pack(&workload.to_string())?));
+        self.flush();
+        Ok(())
+    }
+
+    pub(super) fn has_open(&self, workload: &str) -> bool {
+        self.opened == Some(workload)
+    }
+
+    /// Whether the process has ended; called between two batches.
+    pub(super) fn has_ended(&mut self) -> bool {
+        self.send_failed || self.child.has_pid() && self.child.try_wait().is_some()
+    }
+
+    /// Asks what the worker has used so far.
+    pub(super) fn request_usage(&mut self) {
+        self.usage_requested = true;
+        self.link.queue(&Frame::new(FrameKind::Measure, Packet::default()));
+        self.flush();
+    }
+
+    /// How many tasks it has been sent.
+    pub(super) fn turns(&self) -> u32 {
+        self.flight.turns()
+    }
+
+    /// How many more tasks to send it; see [`Flight::room`].
+    pub(super) fn room(&self, share: usize, max: usize) -> usize {
+        // Nothing is added while earlier frames wait to be sent.
+        let takes = self.takes() && (self.is_idle() || !self.link.has_outgoing());
+        if takes { self.flight.room(share, max) } else { 0 }
+    }
+
+    /// Whether every task that was sent has been answered.
+    pub(super) fn is_idle(&self) -> bool {
+        self.flight.is_empty()
+    }
+
+    /// Whether an input may be sent behind those that it has.
+    pub(super) fn fits(&self, input: &Packet) -> bool {
+        self.flight.fits(input.moved_bytes(self.shares()))
+    }
+
+    /// Whether it can be sent a task.
+    pub(super) fn takes(&self) -> bool {
+        self.opened.is_some() && !self.send_failed
+    }
+
+    /// Whether private arrays reach it through shared memory.
+    pub(super) fn shares(&self) -> bool {
+        self.link.shares()
+    }
+
+    /// Queues a task behind those that it was sent; [`WorkerHandle::flush`] sends it.
+    pub(super) fn queue_task(&mut self, task: usize, input: Packet) {
+        let turn = self.flight.push(task, input.moved_bytes(self.shares()));
+        self.link.queue(&Frame { id: turn, ..Frame::new(FrameKind::Call, input) });
+    }
+
+    /// Sends what the socket takes now.
+    pub(super) fn flush(&mut self) {
+        if !self.send_failed && self.link.flush().is_err() {
+            self.send_failed = true;
+            self.waiting_since = now();
+            // If it still runs, this is its end of file.
+            let _ = self.link.stream().shutdown(Shutdown::Write);
+        }
+    }
+
+    /// Whether something waits to be sent to it.
+    pub(super) fn has_outgoing(&self) -> bool {
+        self.link.has_outgoing() && !self.send_failed
+    }
+
+    /// The descriptor to poll for the process's end.
+    pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.child.descriptor()
+    }
+
+    /// Notes that polling found something to read.
+    pub(super) fn mark_readable(&mut self) {
+        self.link.mark_readable();
+    }
+
+    /// The next event; `None` if there is none yet.
+    ///
+    /// A worker that has ended may have left answers: they all come before the error.
+    pub(super) fn receive(&mut self, has_ended: bool) -> Result<Option<Event>, WorkerError> {
+        loop {
+            let frame = match self.link.next() {
+                Ok(Some(frame)) => frame,
+                // A child of the worker may hold the socket open.
+                Ok(None) if has_ended => return Err(WorkerError::Exited),
+                Ok(None) => return Ok(None),
+                Err(WireError::Closed) => return Err(WorkerError::Exited),
+                Err(WireError::Broken(error)) if is_hang_up(error.kind()) => return Err(WorkerError::Exited),
+                Err(error) => return Err(WorkerError::Protocol(error.to_string())),
+            };
+            if let Some(event) = self.handle(frame)? {
+                return Ok(Some(event));
+            }
+        }
+    }
+
+    fn handle(&mut self, Frame { kind, id, stamps, packet }: Frame) -> Result<Option<Event>, WorkerError> {
+        let protocol_error = |what: String| Err(WorkerError::Protocol(what));
+        let malformed = |error: anyhow::Error| WorkerError::Protocol(format!("{error:#}"));
+        match kind {
+            FrameKind::Forked if !self.child.has_pid() => self.child.set_pid(id, self.without_descriptor),
+            FrameKind::Hello if !self.greeted => {
+                let Hello { version } = packet.unpack().map_err(malformed)?;
+                if version != VERSION {
+                    let what = "a worker process speaks version";
+                    return protocol_error(format!(
+                        "{what} {version}, this program {VERSION}: was it rebuilt while it runs?"
+                    ));
+                }
+                self.greeted = true;
+                self.waiting_since = now();
+            }
+            FrameKind::Ready if self.greeted && self.opening.is_some() => {
+                self.opened = self.opening.take();
+                return Ok(Some(Event::Opened));
+            }
+            FrameKind::Failed if self.opening.is_some() => {
+                return Ok(Some(Event::Refused(packet.unpack().map_err(malformed)?)));
+            }
+            FrameKind::Used if mem::take(&mut self.usage_requested) => {
+                return Ok(Some(Event::Used(packet.unpack().map_err(malformed)?)));
+            }
+            FrameKind::Done | FrameKind::Failed => {
+                let answer = match kind {
+                    FrameKind::Done => Ok(Answer { stamps, output: packet }),
+                    _ => Err(packet.unpack().map_err(malformed)?),
+                };
+                let Some(task) = self.flight.answered(id, answer.is_ok().then_some(stamps)) else {
+                    return protocol_error(format!("it answered turn {id}, which was not due"));
+                };
+                return Ok(Some(Event::Answer(task, answer)));
+            }
+            _ => return protocol_error(format!("it sent {kind:?} where that makes no sense")),
+        }
+        Ok(None)
+    }
+
+    /// Takes back the tasks that were sent ahead, if the worker is stuck.
+    pub(super) fn take_back(&mut self) -> Vec<usize> {
+        self.flight.take_back()
+    }
+
+    /// When the pool has to look at it next, ns, if it says nothing: at a deadline, or when tasks are to be taken back.
+    /// `deadline` is that of tasks.
+    pub(super) fn next_timeout(&self, deadline: Option<Duration>) -> Option<u64> {
+        let late = self.waiting_for(deadline).map(|(_, since, timeout)| since + timeout.as_nanos() as u64);
+        [self.flight.stuck_at(), late].into_iter().flatten().min()
+    }
+
+    /// What the pool waits for, since when (ns), and for how long at most.
+    fn waiting_for(&self, deadline: Option<Duration>) -> Option<(&'static str, u64, Duration)> {
+        if self.send_failed {
+            return Some(("end", self.waiting_since, EXIT_TIMEOUT));
+        }
+        if !self.greeted {
+            let what = "say hello: does this program's main do anything before it calls parbench?";
+            return Some((what, self.waiting_since, HELLO_TIMEOUT));
+        }
+        if self.opening.is_some() {
+            return Some(("make its state", self.waiting_since, OPEN_TIMEOUT));
+        }
+        Some((ANSWER, self.flight.began()?, deadline?))
+    }
+
+    /// Returns an error if the pool has waited for too long.
+    pub(super) fn check_timeout(&self, deadline: Option<Duration>) -> Result<(), WorkerError> {
+        match self.waiting_for(deadline) {
+            Some((what, since, timeout)) if now() >= since + timeout.as_nanos() as u64 => Err(match what {
+                ANSWER => WorkerError::TaskTimeout(timeout),
+                _ => WorkerError::Timeout(what, timeout),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reaps a worker that can no longer be used; it is killed first if it still runs.
+    pub(super) fn reap(mut self, error: &WorkerError) -> Reaped {
+        self.await_pid();
+        let mut killed_from_outside = false;
+        let status = match error {
+            // The end of file comes with the end of the process, unless its code has closed the socket.
+            WorkerError::Exited => {
+                let exit = self.child.wait(Duration::from_millis(500));
+                killed_from_outside = exit.is_kill() && !self.child.was_killed();
+                if self.child.was_killed() { "it closed its socket; killed".into() } else { exit.to_string() }
+            }
+            WorkerError::Protocol(_) | WorkerError::Timeout(..) | WorkerError::TaskTimeout(_) => {
+                self.child.kill();
+                self.child.wait(EXIT_TIMEOUT);
+                format!("{error}; killed")
+            }
+        };
+        let (begun, unbegun) = self.flight.drain();
+        Reaped { begun, unbegun, status, killed_from_outside }
+    }
+
+    /// Tells the worker to end. Dropping the handle waits until it has.
+    pub(super) fn shut_down(&mut self) {
+        self.await_pid();
+        if self.is_idle() {
+            let _ = self.link.stream().shutdown(Shutdown::Both);
+        } else {
+            // Its answers are of no use any more.
+            self.child.kill();
+        }
+    }
+
+    /// Waits for its end until a deadline, and kills it then.
+    pub(super) fn wait_until(&mut self, deadline: Instant) {
+        let _: Exit = self.child.wait(deadline.saturating_duration_since(Instant::now()));
+    }
+
+    /// Waits until the fork server has told its process id: without that it could not be reaped.
+    fn await_pid(&mut self) {
+        if !self.child.has_pid() && self.link.stream().set_nonblocking(false).is_ok() {
+            self.link.set_lazy(false);
+            let _ = self.link.stream().set_read_timeout(Some(EXIT_TIMEOUT));
+            while let (false, Ok(Some(frame))) = (self.child.has_pid(), self.link.next()) {
+                let _ = self.handle(frame);
+            }
+        }
+    }
+
+    /// Whether a worker that was told to end has done so.
+    pub(super) fn has_exited(&mut self) -> bool {
+        self.child.try_wait().is_some()
+    }
+}
+
+/// Whether reading gave this because the process has ended.
+fn is_hang_up(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset)
+}
+
+impl AsFd for WorkerHandle {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.link.as_fd()
+    }
+}
+
+impl Drop for WorkerHandle {
+    fn drop(&mut self) {
+        self.shut_down();
+        let _: Exit = self.child.wait(EXIT_TIMEOUT);
+    }
+}

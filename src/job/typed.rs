@@ -1,0 +1,222 @@
+//! The only [`Job`]: the inputs of one workload, the state of each worker in this process, and the answers.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+
+use anyhow::{Context, Result, ensure};
+
+use super::{Cause, Job, WorkerState, catch_cause};
+use crate::data::arena;
+use crate::data::packet::Packet;
+use crate::span::Stamps;
+use crate::workload::{Inputs, Scaling, Workload};
+
+/// A job whose types are known: inputs go in, outputs come out.
+///
+/// [`crate::Pool`] is the short way. This is for whoever wants the spans too, or runs the same tasks on several
+/// executors:
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use parbench::{Inputs, Size, Workload};
+/// # struct Squares;
+/// # impl Workload for Squares {
+/// #     const NAME: &'static str = "squares"; type Input = u64; type Output = u64; type Worker = ();
+/// #     fn prepare(_: Size) -> anyhow::Result<Inputs<u64>> { Ok(Inputs::new(vec![1, 2])) }
+/// #     fn run(_: &mut (), n: &u64) -> anyhow::Result<u64> { Ok(n * n) }
+/// #     fn check(_: &[u64], _: &[u64]) -> anyhow::Result<()> { Ok(()) }
+/// # }
+/// use parbench::executors::{ExecutorKind, PoolOptions};
+/// use parbench::{Job, TypedJob};
+///
+/// let typed = Arc::new(TypedJob::<Squares>::new(vec![3, 4], 2));
+/// let job: Arc<dyn Job> = typed.clone();
+/// let mut threads = ExecutorKind::find("threads")?.start(&PoolOptions::new(2))?;
+/// assert_eq!(threads.execute(&job)?.spans()?.len(), 2);
+/// assert_eq!(typed.take_outputs(), [Some(9), Some(16)]);
+/// # Ok::<(), anyhow::Error>(())
+/// ```
+pub struct TypedJob<W: Workload> {
+    inputs: Arc<Inputs<W::Input>>,
+    /// The tasks, if they are not the inputs.
+    split: Option<Vec<W::Input>>,
+    states: Vec<Mutex<WorkerState<W>>>,
+    outputs: Vec<Mutex<Option<W::Output>>>,
+    /// Dropped after all of them.
+    _trim: TrimArena,
+}
+
+/// Gives up the shared memory that a variant's arrays have left: it is of no use to the next variant.
+struct TrimArena;
+
+impl Drop for TrimArena {
+    fn drop(&mut self) {
+        arena::trim();
+    }
+}
+
+impl<W: Workload> TypedJob<W> {
+    /// A task for each input, for an executor of at most so many workers.
+    pub fn new(inputs: Vec<W::Input>, workers: usize) -> Self {
+        let tasks = inputs.len();
+        TypedJob::with_tasks(Arc::new(Inputs::new(inputs)), None, tasks, workers)
+    }
+
+    /// The tasks that the workload makes of prepared inputs for so many workers.
+    pub(crate) fn scaled(inputs: Arc<Inputs<W::Input>>, workers: usize) -> Self {
+        let split = W::SPLIT.map(|split| split(&inputs.tasks, workers)).filter(|tasks| !tasks.is_empty());
+        let tasks = match W::SCALING {
+            Scaling::Strong => split.as_ref().unwrap_or(&inputs.tasks).len(),
+            Scaling::Weak => workers,
+        };
+        TypedJob::with_tasks(inputs, split, tasks, workers)
+    }
+
+    fn with_tasks(
+        inputs: Arc<Inputs<W::Input>>,
+        split: Option<Vec<W::Input>>,
+        tasks: usize,
+        workers: usize,
+    ) -> Self {
+        let outputs = (0..tasks).map(|_| Mutex::new(None)).collect();
+        let states = (0..workers).map(|_| Mutex::default()).collect();
+        TypedJob { inputs, split, states, outputs, _trim: TrimArena }
+    }
+
+    /// Takes the outputs of the last batch: `None` for a task that failed.
+    pub fn take_outputs(&self) -> Vec<Option<W::Output>> {
+        (0..self.tasks()).map(|task| self.output(task).take()).collect()
+    }
+
+    fn inputs(&self) -> &[W::Input] {
+        self.split.as_ref().unwrap_or(&self.inputs.tasks)
+    }
+
+    fn input(&self, task: usize) -> &W::Input {
+        let inputs = self.inputs();
+        &inputs[task % inputs.len()]
+    }
+
+    fn output(&self, task: usize) -> MutexGuard<'_, Option<W::Output>> {
+        // No code of the workload runs under this lock, so a poisoned one is as good as any.
+        self.outputs[task].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<W: Workload> Job for TypedJob<W> {
+    fn workload(&self) -> &'static str {
+        W::NAME
+    }
+
+    fn tasks(&self) -> usize {
+        self.outputs.len()
+    }
+
+    fn workers(&self) -> usize {
+        self.states.len()
+    }
+
+    fn make_state(&self, worker: usize) -> Result<(), Cause> {
+        self.states[worker].lock().unwrap_or_else(PoisonError::into_inner).get_or_make().map(drop)
+    }
+
+    fn clear(&self) {
+        (0..self.tasks()).for_each(|task| *self.output(task) = None);
+    }
+
+    fn run(&self, worker: usize, task: usize) -> Result<Stamps, Cause> {
+        let mut state = match self.states[worker].try_lock() {
+            Ok(state) => state,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            // Waiting would never end: the task that holds the state waits further up on this very stack.
+            Err(TryLockError::WouldBlock) => {
+                let why = "its worker is still busy with a task that waits on a thread pool of its own; \
+                           set `NESTED` in the workload";
+                return Err(Cause::Refused { why: why.into() });
+            }
+        };
+        let (stamps, output) = state.run(self.input(task))?;
+        *self.output(task) = Some(output);
+        Ok(stamps)
+    }
+
+    fn pack(&self, task: usize) -> Result<Packet, Cause> {
+        catch_cause(|| Packet::pack(self.input(task)))
+    }
+
+    fn accept(&self, task: usize, output: Packet) -> Result<(), Cause> {
+        let output = catch_cause(|| output.unpack())?;
+        *self.output(task) = Some(output);
+        Ok(())
+    }
+
+    fn answer(&self, task: usize) -> Result<Packet> {
+        let output = self.output(task);
+        Packet::pack(output.as_ref().with_context(|| format!("{}: task {task} has no answer", W::NAME))?)
+    }
+
+    fn check(&self) -> Result<()> {
+        let outputs: Vec<_> = self.take_outputs().into_iter().flatten().collect();
+        let (answers, tasks) = (outputs.len(), self.tasks());
+        ensure!(answers == tasks, "{}: only {answers} of {tasks} tasks have an answer", W::NAME);
+        // With weak scaling there may be more or fewer tasks than inputs.
+        outputs.chunks(self.inputs().len()).try_for_each(|outputs| {
+            W::check(&self.inputs()[..outputs.len()], outputs)
+                .with_context(|| format!("{}: a wrong answer", W::NAME))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::{Size, Split};
+
+    /// Adds runs of numbers; with no workers there are no runs.
+    struct Runs;
+
+    impl Workload for Runs {
+        const NAME: &'static str = "runs";
+        const SPLIT: Option<Split<Vec<u32>>> = Some(|all, workers| {
+            if workers == 0 {
+                Vec::new()
+            } else {
+                all[0].chunks(10_usize.div_ceil(workers)).map(Vec::from).collect()
+            }
+        });
+        type Input = Vec<u32>;
+        type Output = u32;
+        type Worker = ();
+
+        fn prepare(_: Size) -> Result<Inputs<Vec<u32>>> {
+            Ok(Inputs::new(vec![(1..=10).collect()]))
+        }
+
+        fn run(_: &mut (), run: &Vec<u32>) -> Result<u32> {
+            Ok(run.iter().sum())
+        }
+
+        fn check(runs: &[Vec<u32>], sums: &[u32]) -> Result<()> {
+            ensure!(runs.iter().map(|run| run.iter().sum::<u32>()).eq(sums.iter().copied()), "{sums:?}");
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_split_makes_the_same_work_into_other_tasks() {
+        let inputs = Arc::new(Runs::prepare(Size::Smoke).unwrap());
+        for (workers, expected) in [(1, vec![55]), (2, vec![15, 40]), (4, vec![6, 15, 24, 10])] {
+            let job = TypedJob::<Runs>::scaled(Arc::clone(&inputs), workers);
+            assert_eq!(job.tasks(), expected.len());
+            (0..job.tasks()).for_each(|task| _ = job.run(0, task).unwrap());
+            let sums: Vec<u32> =
+                (0..job.tasks()).map(|task| job.answer(task).unwrap().unpack().unwrap()).collect();
+            assert_eq!(sums, expected);
+            job.check().unwrap();
+        }
+        assert_eq!(
+            TypedJob::<Runs>::scaled(inputs, 0).tasks(),
+            1,
+            "none were made, so the input is the task"
+        );
+    }
+}

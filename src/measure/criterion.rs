@@ -1,0 +1,104 @@
+//! Criterion mode: a group for each scenario, a benchmark for each variant.
+
+use std::env;
+use std::process;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use criterion::{BenchmarkId, Criterion, PlottingBackend, SamplingMode};
+
+use super::runner::Runner;
+use super::variant::{Selection, Variant};
+use crate::scenario::{Prepared, Scenario};
+
+/// So that the default suite, about 270 benchmarks, takes less than 12 minutes on two cores.
+const WARM_UP: Duration = Duration::from_millis(150);
+const MEASUREMENT: Duration = Duration::from_millis(800);
+/// Criterion's fewest; a sample is a batch of 50 to 300 ms, or a few.
+const SAMPLES: usize = 10;
+/// Plots draw every resample: with the usual 100,000 they cost 7 s a benchmark, so 0.5 s.
+const RESAMPLES: usize = 5_000;
+
+/// Measures all variants of the scenarios, as the program's arguments tell Criterion.
+pub(crate) fn main(scenarios: &'static [Scenario], selection: &Selection) {
+    let criterion = Criterion::default().sample_size(SAMPLES).nresamples(RESAMPLES);
+    let criterion = criterion.warm_up_time(WARM_UP).measurement_time(MEASUREMENT);
+    // The same pictures on every machine, whether it has gnuplot or not.
+    let criterion = criterion.plotting_backend(PlottingBackend::Plotters);
+    let mut criterion = criterion.configure_from_args();
+    // Plain `cargo bench`: all of it runs, with our times.
+    let plain = env::args().skip(1).all(|argument| argument == "--bench");
+    for scenario in scenarios {
+        let mut group = criterion.benchmark_group(scenario.name);
+        // The same number of batches in every sample: the growing samples of the other mode take half as long again.
+        group.sampling_mode(SamplingMode::Flat);
+        // Made by the first benchmark that runs: `--list` and a filter must not start a server.
+        let mut prepared = None;
+        for variant in selection.variants(scenario) {
+            let mut warm = None;
+            if plain {
+                // Ten long batches may not fit, and Criterion would warn of it: it has to know beforehand.
+                let batch = warm_up(scenario, selection, variant, &mut prepared, &mut warm);
+                let batch = exit_unless_ok(batch, &mut prepared, &mut warm);
+                group.measurement_time(MEASUREMENT.max(batch.mul_f64(1.15 * SAMPLES as f64)));
+            }
+            // With the number as parameter and no throughput, Criterion draws time against workers.
+            group.bench_function(BenchmarkId::new(variant.kind.name, variant.load), |bencher| {
+                // Criterion calls this for every sample, and plans from the time inside `iter_custom`.
+                let ready = warm_up(scenario, selection, variant, &mut prepared, &mut warm);
+                exit_unless_ok(ready, &mut prepared, &mut warm);
+                bencher.iter_custom(|batches| {
+                    let result = warm.as_mut().map_or(Ok(Duration::ZERO), |warm| run(warm, batches));
+                    exit_unless_ok(result, &mut prepared, &mut warm)
+                });
+            });
+            let checked = warm.as_ref().map_or(Ok(()), |warm| warm.job.check());
+            exit_unless_ok(checked, &mut prepared, &mut warm);
+        }
+        group.finish();
+    }
+    criterion.final_summary();
+}
+
+fn run(runner: &mut Runner, batches: u64) -> Result<Duration> {
+    let mut sum = Duration::ZERO;
+    for _ in 0..batches {
+        let outcome = runner.run()?;
+        outcome.spans()?;
+        sum += outcome.wall;
+    }
+    Ok(sum)
+}
+
+/// Makes the group's inputs and starts the variant, unless that has been done; the first batch is checked. Returns how
+/// long a batch takes, or zero if nothing was to be done.
+fn warm_up(
+    scenario: &'static Scenario,
+    selection: &Selection,
+    variant: Variant,
+    prepared: &mut Option<Prepared>,
+    warm: &mut Option<Runner>,
+) -> Result<Duration> {
+    if warm.is_some() {
+        return Ok(Duration::ZERO);
+    }
+    if prepared.is_none() {
+        *prepared = Some(scenario.prepare(selection.size)?);
+    }
+    let prepared = prepared.as_ref().context("it was made just now")?;
+    let warm = warm.insert(Runner::start(scenario, variant, prepared)?);
+    let batch = run(warm, 1)?;
+    warm.job.check()?;
+    Ok(batch)
+}
+
+/// Criterion's closures cannot return an error: stops workers and fixtures, then the program.
+fn exit_unless_ok<T>(result: Result<T>, prepared: &mut Option<Prepared>, warm: &mut Option<Runner>) -> T {
+    result.unwrap_or_else(|error| {
+        *warm = None;
+        *prepared = None;
+        // Criterion has left its cursor behind "Collecting …".
+        eprintln!("\nerror: {error:#}");
+        process::exit(2)
+    })
+}

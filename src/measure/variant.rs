@@ -1,0 +1,178 @@
+//! What is to be measured: sizes, executors and shapes, from the environment or from arguments.
+
+use std::env;
+use std::fmt;
+
+use anyhow::{Context, Result};
+
+use crate::executors::{ExecutorKind, Shapes, Suitability};
+use crate::scenario::Scenario;
+use crate::shape::{MAX_PARALLELISM, Shape};
+use crate::workload::{Scaling, Size};
+
+/// Selects a size other than the default.
+const SIZE: &str = "PARBENCH_SIZE";
+/// Selects worker counts other than the scenario's own.
+const WORKERS: &str = "PARBENCH_WORKERS";
+
+/// What a run measures of each scenario.
+#[derive(Clone, Debug)]
+pub(crate) struct Selection {
+    pub(crate) size: Size,
+    /// Replaces the scenario's own worker counts.
+    pub(crate) shapes: Option<Vec<Shape>>,
+    pub(crate) executors: Vec<&'static ExecutorKind>,
+    /// Whether the executors were named, and are not just all that there are.
+    pub(crate) named: bool,
+}
+
+/// An executor with a shape: what is compared.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Variant {
+    pub(crate) kind: &'static ExecutorKind,
+    pub(crate) shape: Shape,
+    /// The shape whose number of tasks it runs; it differs from `shape` for `serial` with weak scaling.
+    pub(crate) load: Shape,
+}
+
+impl fmt::Display for Variant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind.name, self.load)
+    }
+}
+
+impl Selection {
+    /// What the environment selects of these executors.
+    ///
+    /// # Errors
+    /// If a variable is set to what is not a size or a list of worker counts.
+    pub(crate) fn from_env(executors: &[&'static ExecutorKind]) -> Result<Selection> {
+        let read = |name| match env::var(name) {
+            Err(env::VarError::NotPresent) => Ok(None),
+            value => value.map(Some).with_context(|| format!("{name} is not UTF-8")),
+        };
+        let size = read(SIZE)?.map_or(Ok(Size::Default), |size| size.parse()).context(SIZE)?;
+        let shapes = read(WORKERS)?.as_deref().map(parse_shapes).transpose().context(WORKERS)?;
+        Ok(Selection { size, shapes, executors: executors.to_vec(), named: false })
+    }
+
+    /// The variants of a scenario, executor by executor, smallest shape first.
+    ///
+    /// The scenario's own worker counts are joined by one, the number of physical cores and twice that number: a machine
+    /// with more cores than the article's author had is to be used.
+    pub(crate) fn variants(&self, scenario: &Scenario) -> Vec<Variant> {
+        let cores = num_cpus::get_physical();
+        let own = || {
+            let counts = scenario.workers.iter().copied().chain([1, cores, 2 * cores]);
+            counts.filter(|workers| (1..=MAX_PARALLELISM).contains(workers)).map(Shape::from).collect()
+        };
+        let mut shapes: Vec<Shape> = self.shapes.clone().unwrap_or_else(own);
+        shapes.sort_unstable();
+        shapes.dedup();
+        let kinds = self.executors.iter().filter(|kind| match (kind.suits)(&scenario.properties) {
+            Suitability::Suited => true,
+            Suitability::OnRequest => self.named,
+            Suitability::Unsuited(_) => false,
+        });
+        let of_kind = |&kind: &&'static ExecutorKind| {
+            let of_load = |shape, load| Variant { kind, shape, load };
+            let (single, all) = (Shape::default(), shapes.iter().copied());
+            let variants: Vec<_> = match (kind.shapes, scenario.properties.scaling) {
+                // The base of every speed-up: it is measured even if one worker is not asked for.
+                (Shapes::Single, Scaling::Strong) => vec![of_load(single, single)],
+                (Shapes::Single, Scaling::Weak) => all.map(|load| of_load(single, load)).collect(),
+                (shapes, _) => {
+                    all.filter(|shape| shapes.contain(*shape)).map(|shape| of_load(shape, shape)).collect()
+                }
+            };
+            variants
+        };
+        kinds.flat_map(of_kind).collect()
+    }
+}
+
+/// Parses worker counts such as `1,2,4`.
+pub(crate) fn parse_shapes(list: &str) -> Result<Vec<Shape>> {
+    list.split(',').map(|shape| shape.trim().parse()).collect()
+}
+
+/// Finds executors in `known` by a list of names such as `serial,threads`.
+pub(crate) fn find_executors(
+    known: &[&'static ExecutorKind],
+    list: &str,
+) -> Result<Vec<&'static ExecutorKind>> {
+    list.split(',').map(|name| ExecutorKind::find_in(known, name.trim())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::executors::ALL;
+
+    #[test]
+    fn worker_counts_are_a_list_of_shapes() {
+        assert_eq!(parse_shapes("1, 2x3,4").unwrap(), [Shape::from(1), Shape::new(2, 3), Shape::from(4)]);
+        for list in ["", "0", "1,,2", "two", "-1", "1025"] {
+            let error = parse_shapes(list).unwrap_err().to_string();
+            assert!(error.contains("from 1 to 1024"), "{list}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_executor_is_refused_with_the_known_ones() {
+        assert_eq!(find_executors(ALL, "serial, rayon").unwrap().len(), 2);
+        let error = find_executors(ALL, "serial,fibers").unwrap_err().to_string();
+        assert!(error.contains("`fibers`") && error.contains("threads"), "{error}");
+    }
+
+    /// A workload with these flags.
+    struct Flagged<const NESTED: bool, const WEAK_AND_COLD: bool>;
+
+    impl<const NESTED: bool, const WEAK_AND_COLD: bool> crate::Workload for Flagged<NESTED, WEAK_AND_COLD> {
+        const NAME: &'static str = "flagged";
+        const NESTED: bool = NESTED;
+        const SCALING: Scaling = if WEAK_AND_COLD { Scaling::Weak } else { Scaling::Strong };
+        const COLD: bool = WEAK_AND_COLD;
+        type Input = ();
+        type Output = ();
+        type Worker = ();
+        fn prepare(_: Size) -> Result<crate::Inputs<()>> {
+            Ok(crate::Inputs::new(vec![()]))
+        }
+        fn run(_: &mut (), _: &()) -> Result<()> {
+            Ok(())
+        }
+        fn check(_: &[()], _: &[()]) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    fn names<const NESTED: bool, const WEAK_AND_COLD: bool>(named: &str) -> Vec<String> {
+        let executors = if named.is_empty() { ALL.to_vec() } else { find_executors(ALL, named).unwrap() };
+        let shapes = Some([4, 1, 4].map(Shape::from).to_vec());
+        let selection = Selection { size: Size::Smoke, shapes, executors, named: !named.is_empty() };
+        let variants = selection.variants(&Scenario::of::<Flagged<NESTED, WEAK_AND_COLD>>());
+        variants.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn variants_have_every_executor_once_for_each_count_that_it_can_have() {
+        let expected = ["serial/1", "threads/1", "threads/4", "processes/1", "processes/4"];
+        assert_eq!(names::<true, false>("serial,threads,rayon,processes"), expected);
+    }
+
+    #[test]
+    fn the_fork_server_is_measured_where_starting_is_the_subject_or_it_is_named() {
+        assert!(!names::<false, false>("").iter().any(|name| name.starts_with("forkserver")));
+        assert_eq!(names::<false, false>("forkserver"), ["forkserver/1", "forkserver/4"]);
+        assert!(names::<false, true>("").iter().any(|name| name == "forkserver/4"));
+    }
+
+    #[test]
+    fn with_weak_scaling_serial_has_as_much_to_do_as_the_others() {
+        assert_eq!(
+            names::<false, true>("serial,threads"),
+            ["serial/1", "serial/4", "threads/1", "threads/4"]
+        );
+    }
+}

@@ -1,0 +1,65 @@
+//! When helper processes end: with their owner, or when they are told to.
+
+use std::os::fd::OwnedFd;
+use std::process::{Child, ExitStatus};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Signal, getpid, kill_process};
+
+/// Ends this process when its owner closes its end of a socket or pipe, even in the middle of a task.
+///
+/// An idle helper sees the end of file itself and has time to drop what it holds. This thread waits for the hang-up
+/// only: data does not wake it, so it costs nothing. `PR_SET_PDEATHSIG` would fire when the *thread* ends that started
+/// this process, and an owner may live longer than its thread.
+pub(crate) fn exit_with_owner(owner: OwnedFd) -> Result<()> {
+    let wait = move || {
+        loop {
+            let mut polled = [PollFd::new(&owner, HANG_UP)];
+            let awake = poll(&mut polled, None).is_ok();
+            if awake && polled[0].revents().intersects(HANG_UP | PollFlags::HUP | PollFlags::ERR) {
+                thread::sleep(GRACE_PERIOD);
+                // Nobody waits for the answer. This signal cannot be blocked, and runs nothing that may hang.
+                let _ = kill_process(getpid(), Signal::KILL);
+            }
+        }
+    };
+    thread::Builder::new().name("watch".into()).spawn(wait).context("cannot start a thread")?;
+    Ok(())
+}
+
+/// The event of a closed connection; other systems report it without being asked.
+#[cfg(target_os = "linux")]
+const HANG_UP: PollFlags = PollFlags::RDHUP;
+#[cfg(not(target_os = "linux"))]
+const HANG_UP: PollFlags = PollFlags::empty();
+
+/// How long a helper may take to drop what it holds.
+const GRACE_PERIOD: Duration = Duration::from_millis(500);
+
+/// Waits for a child that is about to end, and kills it if it does not within `timeout`.
+pub(crate) fn wait_or_kill(child: &mut Child, timeout: Duration) -> Result<ExitStatus> {
+    let deadline = Instant::now() + timeout;
+    let mut pause = Duration::from_micros(50);
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if Instant::now() > deadline {
+            child.kill()?;
+            return Ok(child.wait()?);
+        }
+        thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(10));
+    }
+}
+
+/// Ends this process when the thread that started it ends; a system that cannot do that leaves it to the end of the
+/// socket.
+pub(crate) fn die_with_parent() -> Result<()> {
+    #[cfg(target_os = "linux")]
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    Ok(())
+}

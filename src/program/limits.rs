@@ -1,0 +1,44 @@
+//! What the system lets a process do: CPUs, memory, and its name in a list of processes.
+
+use anyhow::Result;
+#[cfg(any(not(target_os = "linux"), target_vendor = "apple"))]
+use anyhow::bail;
+
+/// Gives this process a name in `ps` and `top`: otherwise all forked processes look the same.
+pub(crate) fn set_process_name(name: &str) {
+    #[cfg(target_os = "linux")]
+    if let Ok(name) = std::ffi::CString::new(name) {
+        // Nothing depends on the name.
+        let _ = rustix::thread::set_name(&name);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = name;
+}
+
+/// Restricts this thread, and those that it starts, to some CPUs.
+#[cfg(target_os = "linux")]
+pub(crate) fn pin_to_cpus(cpus: &[usize]) -> Result<()> {
+    let mut set = rustix::thread::CpuSet::new();
+    for &cpu in cpus {
+        anyhow::ensure!(cpu < rustix::thread::CpuSet::MAX_CPU, "there is no CPU {cpu}");
+        set.set(cpu);
+    }
+    Ok(rustix::thread::sched_setaffinity(None, &set)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn pin_to_cpus(_: &[usize]) -> Result<()> {
+    bail!("this system cannot pin a process to CPUs")
+}
+
+/// Limits the private memory of this process.
+#[cfg(not(target_vendor = "apple"))]
+pub(crate) fn limit_memory(bytes: u64) -> Result<()> {
+    let limit = rustix::process::Rlimit { current: Some(bytes), maximum: Some(bytes) };
+    Ok(rustix::process::setrlimit(rustix::process::Resource::Data, limit)?)
+}
+
+#[cfg(target_vendor = "apple")]
+pub(crate) fn limit_memory(_: u64) -> Result<()> {
+    bail!("this system cannot limit the memory of a process")
+}

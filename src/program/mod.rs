@@ -1,0 +1,83 @@
+//! This program as its own helper: re-executed as a worker, a fork server or a fixture, and the rules that keep that
+//! safe.
+
+pub(crate) mod lifetime;
+pub(crate) mod limits;
+
+use std::env;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, bail};
+
+/// The first argument of every mode. An argument, because an environment variable would reach grandchildren.
+pub(crate) const MODE: &str = "parbench";
+
+/// What this process is, once its main has called parbench.
+static ROLE: OnceLock<Role> = OnceLock::new();
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// The program that a person started: its main calls parbench, so a re-execution will too.
+    Main,
+    /// A worker or a fixture.
+    Helper,
+}
+
+/// Sets what this process is. Only the first call counts.
+pub(crate) fn set_role(role: Role) {
+    let _ = ROLE.set(role);
+}
+
+/// The mode that this process was started in, and its arguments.
+pub(crate) fn mode() -> Option<(String, Vec<String>)> {
+    let mut arguments = env::args_os().skip(1).map(OsString::into_string).map_while(Result::ok);
+    (arguments.next()? == MODE).then_some(())?;
+    let mode = arguments.next().unwrap_or_default();
+    // Cargo adds `--bench` to the arguments of every bench program.
+    Some((mode, arguments.filter(|argument| argument != "--bench").collect()))
+}
+
+/// Checks that this program can be re-executed as a helper.
+///
+/// # Errors
+/// In a program whose main does not call parbench: its helper would be that main again, without end. In a helper: a
+/// task that starts workers, each of which runs such a task, would be a fork bomb.
+pub(crate) fn ensure_reexecutable() -> Result<()> {
+    match ROLE.get() {
+        Some(Role::Main) => Ok(()),
+        Some(Role::Helper) => bail!("a task in a worker process cannot start processes of its own"),
+        None => bail!(
+            "this program cannot be its own worker process: its main has to call parbench::bench::main, or \
+             parbench::bench::enter first of all. A program with another main (libtest, a doc test) cannot: set \
+             `harness = false` and write one"
+        ),
+    }
+}
+
+/// The command that starts this program again in a mode.
+pub(crate) fn reexecute(mode: &str) -> Result<Command> {
+    let name = env::current_exe().context("cannot find this program's own file")?;
+    let mut command = if cfg!(target_os = "linux") {
+        // The file may have been replaced since: this names the one that runs.
+        let mut command = Command::new("/proc/self/exe");
+        std::os::unix::process::CommandExt::arg0(&mut command, &name);
+        command
+    } else {
+        Command::new(&name)
+    };
+    command.args([MODE, mode]);
+    Ok(command)
+}
+
+/// Moves stdout to a private descriptor and puts stderr in its place, so that nothing else that is printed mixes with
+/// results.
+pub(crate) fn take_stdout() -> Result<File> {
+    let results: OwnedFd = rustix::io::fcntl_dupfd_cloexec(io::stdout(), 3)?;
+    rustix::stdio::dup2_stdout(rustix::stdio::stderr())?;
+    Ok(File::from(results))
+}

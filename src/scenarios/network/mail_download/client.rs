@@ -1,0 +1,370 @@
+//! An IMAP client for one mailbox: its address, its session, and error messages without secrets.
+
+use std::env;
+use std::io::{self, ErrorKind};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use imap::{Client, Error};
+use percent_encoding::percent_decode_str;
+use reqwest::Url;
+use rustls::client::Resumption;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls_platform_verifier::BuilderVerifierExt;
+use serde::{Deserialize, Serialize};
+
+use crate::fixtures::imap::{Account, Imap, PASSWORD};
+use crate::panic::catch_panic;
+
+/// The environment variables with the URL of the user's own mailbox, and with its password.
+pub(super) const MAILBOX: &str = "PARBENCH_IMAP";
+pub(super) const MAILBOX_PASSWORD: &str = "PARBENCH_IMAP_PASSWORD";
+/// Longer than the fixture takes for any command, but short enough to report a dead host soon.
+const TIMEOUT: Duration = Duration::from_secs(30);
+const PORT: u16 = 993;
+/// Maximum number of characters of a server's message in an error, so that the error stays readable.
+const MAX_QUOTE_CHARS: usize = 200;
+
+/// The address of a mailbox. Does not contain the password, since the address is sent to worker processes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct MailboxAddress {
+    host: String,
+    port: u16,
+    user: String,
+    mailbox: String,
+    /// The fixture's certificate; `None` for a real mailbox, in which nothing may be changed.
+    certificate: Option<PathBuf>,
+}
+
+/// A worker's TLS configuration, reused while the certificate stays the same.
+#[derive(Default)]
+pub(in crate::scenarios) struct Tls(Option<(Option<PathBuf>, Arc<ClientConfig>)>);
+
+/// An open mailbox.
+pub(super) struct Session<'a> {
+    address: &'a MailboxAddress,
+    imap: imap::Session<StreamOwned<ClientConnection, TcpStream>>,
+}
+
+impl MailboxAddress {
+    /// Returns the address of an account's mailbox on the fixture.
+    pub(super) fn fixture(server: &Imap, account: &Account) -> MailboxAddress {
+        MailboxAddress {
+            host: "127.0.0.1".into(),
+            port: server.port(),
+            user: account.to_string(),
+            mailbox: "INBOX".into(),
+            certificate: Some(server.certificate().to_path_buf()),
+        }
+    }
+
+    /// Parses an address such as `imaps://me@example.org/INBOX`.
+    pub(super) fn parse(url: &str) -> Result<MailboxAddress> {
+        // Without the URL itself: if it is not valid, any part of it may be a password.
+        let help = || format!("{MAILBOX}: write it like imaps://USER@HOST/MAILBOX");
+        let url = Url::parse(url).with_context(help)?;
+        let scheme = url.scheme();
+        ensure!(scheme == "imaps", "{}; `{scheme}` is not imaps", help());
+        ensure!(url.password().is_none(), "{}; the password belongs in {MAILBOX_PASSWORD}", help());
+        ensure!(url.query().is_none() && url.fragment().is_none(), "{}, with no `?` or `#`", help());
+        let decode = |part: &str| percent_decode_str(part).decode_utf8().map(String::from).with_context(help);
+        let (user, mailbox) = (decode(url.username())?, decode(url.path().trim_start_matches('/'))?);
+        ensure!(!user.is_empty(), "{}; it has no user", help());
+        // Both end up in an IMAP command and in an error, each of which is a single line.
+        let plain = !user.contains(char::is_control) && !mailbox.contains(char::is_control);
+        ensure!(plain, "{}, with no line break or other control character", help());
+        let host = url.host_str().filter(|host| !host.is_empty());
+        Ok(MailboxAddress {
+            host: host
+                .with_context(|| format!("{}; it has no host", help()))?
+                .trim_matches(['[', ']'])
+                .into(),
+            port: url.port().unwrap_or(PORT),
+            user,
+            mailbox: if mailbox.is_empty() { "INBOX".into() } else { mailbox },
+            certificate: None,
+        })
+    }
+
+    fn password(&self) -> Result<String> {
+        if self.certificate.is_some() {
+            return Ok(PASSWORD.into());
+        }
+        let password = env::var_os(MAILBOX_PASSWORD).filter(|password| !password.is_empty());
+        let password = password.with_context(|| {
+            format!("set {MAILBOX_PASSWORD} to the password of {} at {}", self.user, self.host_and_port())
+        })?;
+        let password = password.into_string().map_err(|_| anyhow!("{MAILBOX_PASSWORD} is not UTF-8"))?;
+        ensure!(!password.contains(['\r', '\n']), "{MAILBOX_PASSWORD} contains a line break");
+        Ok(password)
+    }
+
+    fn host_and_port(&self) -> String {
+        // An IPv6 address needs brackets to show where it ends.
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+
+    /// Connects, logs in and opens the mailbox. A real mailbox is opened read-only.
+    pub(super) fn open(&self, tls: &mut Tls) -> Result<Session<'_>> {
+        let password = self.password()?;
+        let mut client = Client::new(self.connect(tls.config(self)?)?);
+        let greeting = self.request("cannot read the greeting", || client.read_greeting())?;
+        if !greeting.starts_with(b"* OK") {
+            let message = String::from_utf8_lossy(&greeting);
+            let message = self.quote(message.trim_start_matches("* "));
+            bail!("{}: the server refuses the connection ({message})", self.host_and_port());
+        }
+        let log_in = || client.login(&self.user, &password).map_err(|(error, _)| error);
+        let session = self.request(&format!("cannot log in as {}", self.user), log_in);
+        let mut session =
+            session.map_err(|error| anyhow!("{error}; is the password in {MAILBOX_PASSWORD} right?"))?;
+        let open = if self.certificate.is_some() { "SELECT" } else { "EXAMINE" };
+        // Not the library's `select` and `examine`, which also fail for harmless responses, such as a warning.
+        let open = format!("{open} \"{}\"", escape(&modified_utf7(&self.mailbox)));
+        let failure = format!("cannot open the mailbox `{}`", self.mailbox);
+        self.request(&failure, || session.run_command_and_check_ok(open))?;
+        Ok(Session { address: self, imap: session })
+    }
+
+    fn connect(&self, config: Arc<ClientConfig>) -> Result<StreamOwned<ClientConnection, TcpStream>> {
+        let server = self.host_and_port();
+        let connect = || {
+            let mut last = None;
+            for address in (self.host.as_str(), self.port).to_socket_addrs()? {
+                match TcpStream::connect_timeout(&address, TIMEOUT / 3) {
+                    Ok(stream) => return Ok(stream),
+                    Err(error) => last = Some(error),
+                }
+            }
+            Err(last.unwrap_or_else(|| ErrorKind::NotFound.into()))
+        };
+        let mut stream = connect().with_context(|| format!("cannot connect to {server}"))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        stream.set_write_timeout(Some(TIMEOUT))?;
+        let name = ServerName::try_from(self.host.clone())
+            .with_context(|| format!("`{}` is not a host name", self.host))?;
+        let mut connection = ClientConnection::new(config, name)?;
+        while connection.is_handshaking() {
+            let progress = connection.complete_io(&mut stream);
+            progress.map_err(|error| anyhow!("{server}: no TLS connection ({})", describe(&error)))?;
+        }
+        Ok(StreamOwned::new(connection, stream))
+    }
+
+    /// Sends a request through the library. An error consists of `failure` and a reason, without the library's own
+    /// message, which may contain whole e-mails.
+    fn request<T>(&self, failure: &str, send: impl FnOnce() -> imap::error::Result<T>) -> Result<T> {
+        // The library's parser panics at some responses, such as a date that is NIL.
+        let error = match catch_panic(send) {
+            Ok(Ok(response)) => return Ok(response),
+            Ok(Err(error)) => Some(error),
+            Err(_) => None,
+        };
+        let reason = match error {
+            Some(Error::Io(error)) => describe(&error),
+            Some(Error::No(no)) => self.quote(&no.information),
+            Some(Error::Bad(bad)) => self.quote(&bad.information),
+            Some(Error::ConnectionLost) => "the connection was lost".into(),
+            // Includes `Error::Bye`, which the library returns for every line that it cannot parse.
+            _ => "invalid response".into(),
+        };
+        bail!("{}: {failure} ({reason})", self.host_and_port())
+    }
+
+    /// Returns a server's message for an error: shortened, on one line, and only if it does not contain the password.
+    fn quote(&self, message: &str) -> String {
+        if !self.password().is_ok_and(|password| is_free_of(message, &password)) {
+            return "the server's message contains the password".into();
+        }
+        let plain = |letter: char| if letter.is_control() { ' ' } else { letter };
+        message.trim().chars().take(MAX_QUOTE_CHARS).map(plain).collect()
+    }
+}
+
+/// Describes an error: common network errors in plain words, all others in the system's words.
+fn describe(error: &io::Error) -> String {
+    match error.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => format!("no response within {} s", TIMEOUT.as_secs()),
+        ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
+            "the connection was lost".into()
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// Returns whether a server's message does not contain the password, neither as it is nor escaped.
+fn is_free_of(message: &str, password: &str) -> bool {
+    !message.contains(password) && !message.contains(&escape(password))
+}
+
+/// Escapes a string for a quoted string in a command.
+fn escape(text: &str) -> String {
+    text.replace('\\', r"\\").replace('"', "\\\"")
+}
+
+/// Encodes the name of a mailbox for a command, in modified UTF-7 (RFC 3501, 5.1.3). The library does not do this.
+fn modified_utf7(name: &str) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+,";
+    let is_plain = |letter: char| matches!(letter, ' '..='~');
+    let (mut encoded, mut rest) = (String::new(), name);
+    while let Some(first) = rest.chars().next() {
+        let end = rest.find(|letter| is_plain(letter) != is_plain(first)).unwrap_or(rest.len());
+        let (run, after) = rest.split_at(end);
+        rest = after;
+        if is_plain(first) {
+            encoded += &run.replace('&', "&-");
+            continue;
+        }
+        let bits = run.encode_utf16().flat_map(|unit| (0..16).rev().map(move |bit| unit >> bit & 1));
+        let digit = |bits: &[u16]| {
+            let number = bits.iter().fold(0, |number, bit| number << 1 | bit) << (6 - bits.len());
+            char::from(DIGITS[usize::from(number)])
+        };
+        encoded.push('&');
+        encoded.extend(bits.collect::<Vec<_>>().chunks(6).map(digit));
+        encoded.push('-');
+    }
+    encoded
+}
+
+impl Tls {
+    /// Returns a configuration that trusts only the fixture's certificate, or those that the system trusts.
+    fn config(&mut self, address: &MailboxAddress) -> Result<Arc<ClientConfig>> {
+        if let Some((certificate, config)) = &self.0
+            && *certificate == address.certificate
+        {
+            return Ok(Arc::clone(config));
+        }
+        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+        let builder = builder.with_safe_default_protocol_versions()?;
+        let mut config = match &address.certificate {
+            Some(file) => {
+                let mut roots = RootCertStore::empty();
+                let certificate = CertificateDer::from_pem_file(file);
+                roots.add(
+                    certificate.with_context(|| format!("cannot read the certificate {}", file.display()))?,
+                )?;
+                builder.with_root_certificates(roots).with_no_client_auth()
+            }
+            None => {
+                let builder = builder.with_platform_verifier();
+                builder.context("cannot load the system's certificates")?.with_no_client_auth()
+            }
+        };
+        // Each log-in does a full handshake, as the article's does. A session ticket from the previous batch would save
+        // half of it.
+        config.resumption = Resumption::disabled();
+        let config = Arc::new(config);
+        self.0 = Some((address.certificate.clone(), Arc::clone(&config)));
+        Ok(config)
+    }
+}
+
+impl Session<'_> {
+    /// Returns the numbers of all messages, in order.
+    pub(super) fn search_all(&mut self) -> Result<Vec<u32>> {
+        let found = self.address.request("cannot search the mailbox", || self.imap.search("ALL"))?;
+        let mut numbers: Vec<_> = found.into_iter().collect();
+        numbers.sort_unstable();
+        if numbers.is_empty() {
+            let MailboxAddress { mailbox, .. } = self.address;
+            bail!(
+                "{}: the mailbox `{mailbox}` is empty; choose one with messages",
+                self.address.host_and_port()
+            );
+        }
+        Ok(numbers)
+    }
+
+    /// Fetches a message as the server stores it: `fetch(i, '(RFC822)')`, or, from a real mailbox, with a request that
+    /// does not mark it as read.
+    pub(super) fn fetch(&mut self, number: u32) -> Result<Vec<u8>> {
+        let items = if self.address.certificate.is_some() { "(RFC822)" } else { "(BODY.PEEK[])" };
+        let failure = format!("cannot fetch message {number}");
+        let mails = self.address.request(&failure, || self.imap.fetch(number.to_string(), items))?;
+        // A server may send the flags of any message at any time, including this one.
+        let mail = mails.iter().filter(|mail| mail.message == number).find_map(imap::types::Fetch::body);
+        let gone = || format!("{}: message {number} no longer exists", self.address.host_and_port());
+        mail.map(<[u8]>::to_vec).with_context(gone)
+    }
+
+    /// Closes the mailbox, as `client.close()` does, and then the connection.
+    pub(super) fn close(mut self) -> Result<()> {
+        self.address.request("cannot close the mailbox", || self.imap.close())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mailbox_is_a_url_with_a_user() {
+        let parse = |url| {
+            let address = MailboxAddress::parse(url).unwrap();
+            (address.host, address.port, address.user, address.mailbox)
+        };
+        let address =
+            |host: &str, port, user: &str, mailbox: &str| (host.into(), port, user.into(), mailbox.into());
+        assert_eq!(parse("imaps://me@h.example/Sent%20mail"), address("h.example", 993, "me", "Sent mail"));
+        assert_eq!(parse("imaps://me@h.example"), address("h.example", 993, "me", "INBOX"));
+        assert_eq!(
+            parse("imaps://me@mail.example@h.example:10993/"),
+            address("h.example", 10_993, "me@mail.example", "INBOX")
+        );
+        assert_eq!(parse("imaps://a+b=c@[::1]:7/a/b"), address("::1", 7, "a+b=c", "a/b"));
+        assert_eq!(MailboxAddress::parse("imaps://me@[::1]/").unwrap().host_and_port(), "[::1]:993");
+    }
+
+    #[test]
+    fn an_invalid_url_is_refused_without_its_secrets() {
+        for (url, reason) in [
+            ("", "like imaps://USER@HOST/MAILBOX"),
+            ("me:tiger@h.example", "like imaps://USER@HOST/MAILBOX"),
+            ("imap://me:tiger@h.example/", "`imap` is not imaps"),
+            ("imaps://me:tiger@h.example/INBOX", "belongs in PARBENCH_IMAP_PASSWORD"),
+            ("imaps://me@h.example/INBOX?password=tiger", "with no `?` or `#`"),
+            ("imaps://h.example/INBOX", "it has no user"),
+            ("imaps:///INBOX", "it has no"),
+            ("imaps://me@h.example:tiger/", "like imaps://USER@HOST/MAILBOX"),
+            ("imaps://me%0D%0Ax@h.example/", "with no line break"),
+            ("imaps://me@h.example/IN%1BBOX", "with no line break"),
+        ] {
+            let error = format!("{:#}", MailboxAddress::parse(url).unwrap_err());
+            assert!(error.contains(reason), "{url}: {error}");
+            assert!(!error.contains("tiger"), "{url}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_mailbox_name_is_encoded_in_modified_utf7() {
+        // The last one is RFC 3501's example.
+        for (name, encoded) in [
+            ("Sent mail", "Sent mail"),
+            ("R&D", "R&-D"),
+            ("Entwürfe", "Entw&APw-rfe"),
+            ("é&🎉", "&AOk-&-&2DzfiQ-"),
+            ("~peter/mail/台北/日本語", "~peter/mail/&U,BTFw-/&ZeVnLIqe-"),
+        ] {
+            assert_eq!(modified_utf7(name), encoded);
+        }
+    }
+
+    #[test]
+    fn a_message_that_contains_the_password_is_recognised() {
+        assert!(is_free_of("wrong password", r#"ti"ger"#));
+        assert!(!is_free_of(r#"BAD in LOGIN me ti"ger"#, r#"ti"ger"#));
+        assert!(!is_free_of(r#"BAD in LOGIN me "ti\"ger""#, r#"ti"ger"#));
+    }
+}

@@ -1,0 +1,44 @@
+//! The first frame each way: which version a worker has, and how its pool wants it to work.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// The version that both ends must have: parbench's and that of the frames.
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/2");
+
+/// The first frame of a worker: what it must agree on with the pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// See [`VERSION`].
+    pub version: String,
+}
+
+/// The first frame of a pool: how the worker is to work.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Setup {
+    /// Whether memory is shared; the descriptor of a [`super::ledger::Ledger`] comes along then.
+    pub(crate) shares: bool,
+    /// The CPUs to run on; empty for all.
+    pub(crate) cpus: Vec<usize>,
+    /// The most bytes of private memory.
+    pub(crate) memory_limit: Option<u64>,
+    pub(crate) output: Output,
+    /// The variables that it was not started with.
+    pub(crate) environment: Vec<(String, String)>,
+    /// Whether a fork server made it.
+    pub(crate) forked: bool,
+}
+
+/// What becomes of what a worker process prints, on stdout and stderr alike.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Output {
+    /// It goes to this program's stderr.
+    #[default]
+    Stderr,
+    /// It is discarded.
+    Discard,
+    /// It is appended to a file.
+    Append(PathBuf),
+}

@@ -1,0 +1,216 @@
+//! The far side of a worker process: says hello, opens a scenario by name, runs the tasks that it is sent, and ends when
+//! its pool does.
+
+pub(crate) mod forkserver;
+
+use std::env;
+use std::fs::{File, OpenOptions};
+use std::hint::black_box;
+use std::io::{self, ErrorKind};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::data::packet::Packet;
+use crate::data::segment;
+use crate::job::{Cause, ErasedWorker};
+use crate::program::lifetime::{die_with_parent, exit_with_owner};
+use crate::program::limits::{limit_memory, pin_to_cpus};
+use crate::program::{self, Role};
+use crate::scenario::Scenario;
+use crate::span::Stamps;
+use crate::usage::Usage;
+use crate::wire::ledger::Ledger;
+use crate::wire::{Frame, FrameKind, Hello, Link, Output, Setup, VERSION, WireError};
+
+/// Serves until the pool closes the socket, then ends the process.
+pub(crate) fn main(scenarios: &'static [Scenario]) -> ! {
+    program::set_role(Role::Helper);
+    match take_socket() {
+        Ok(socket) => run(socket, scenarios),
+        Err(error) => fail(&error.context("stdin is not the socket of a pool; workers are started by one")),
+    }
+}
+
+/// Serves in a process that has its socket already, and one thread.
+pub(crate) fn run(socket: UnixStream, scenarios: &'static [Scenario]) -> ! {
+    match serve(socket, scenarios) {
+        Ok(()) => process::exit(0),
+        // The pool has gone while a task ran: there is nobody to tell.
+        Err(error)
+            if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe) =>
+        {
+            process::exit(0)
+        }
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &anyhow::Error) -> ! {
+    eprintln!("parbench worker {}: {error:#}", process::id());
+    process::exit(2)
+}
+
+fn serve(socket: UnixStream, scenarios: &'static [Scenario]) -> Result<()> {
+    let pool = socket.try_clone()?;
+    let mut link = Link::new(socket, false);
+    let hello = Hello { version: VERSION.into() };
+    send(&mut link, &Frame::new(FrameKind::Hello, Packet::pack(&hello)?))?;
+    let Some(setup) = receive(&mut link)? else { return Ok(()) };
+    ensure!(setup.kind == FrameKind::Setup, "the pool sent {:?} before it said how to work", setup.kind);
+    let setup: Setup = setup.packet.unpack()?;
+    let forked = setup.forked;
+    let ledger = match set_up(setup, &mut link) {
+        Ok(ledger) => ledger,
+        Err(error) => {
+            let cause = Cause::Refused { why: format!("{error:#}") };
+            return send(&mut link, &failed(0, &cause)?);
+        }
+    };
+    let mut pool_socket = Some(pool);
+    match forked {
+        // Starting a thread takes half as long as all the rest: a worker that runs a single task does without one.
+        true => die_with_parent()?,
+        false => watch_pool(&mut pool_socket)?,
+    }
+
+    let mut opened: Opened = None;
+    while let Some(Frame { kind, id, packet, .. }) = receive(&mut link)? {
+        let reply = match kind {
+            FrameKind::Open => {
+                open(scenarios, packet, &mut opened).map(|()| Frame::new(FrameKind::Ready, Packet::default()))
+            }
+            // The task was taken back: another worker has it.
+            FrameKind::Call if ledger.as_ref().is_some_and(|ledger| !ledger.begin(id)) => {
+                drop(packet);
+                continue;
+            }
+            FrameKind::Call => {
+                if id > 1 {
+                    watch_pool(&mut pool_socket)?;
+                }
+                if id == 2 {
+                    keep_freed_memory();
+                }
+                call(&mut opened, packet).map(|(stamps, output)| {
+                    // Private arrays leave through shared memory: one copy here, and none in the pool.
+                    let packet = if link.shares() { output.into_shared() } else { output };
+                    Frame { kind: FrameKind::Done, id, stamps, packet }
+                })
+            }
+            FrameKind::Measure => Ok(Frame::new(FrameKind::Used, Packet::pack(&Usage::take())?)),
+            _ => bail!("the pool sent {kind:?}, which a worker does not understand"),
+        };
+        let reply = reply.or_else(|cause| failed(id, &cause))?;
+        send(&mut link, &reply)?;
+    }
+    Ok(())
+}
+
+/// Makes the allocator keep what tasks free, as it does in a program that has run for a while.
+///
+/// glibc returns freed blocks of 128 KiB and more to the system until it has once freed a larger one: from then on it
+/// treats blocks of that size as common. A caller has usually freed some, a new worker has not, and would have to get the
+/// pages of its 300 KB of columns again for every task (4,000 page faults and a tenth of the time of a batch of
+/// `csv_load`).
+fn keep_freed_memory() {
+    drop(black_box(Vec::<u8>::with_capacity(16 << 20)));
+}
+
+/// Makes this process end with its pool from now on, unless that has been done.
+fn watch_pool(pool_socket: &mut Option<UnixStream>) -> Result<()> {
+    pool_socket.take().map_or(Ok(()), |pool| exit_with_owner(pool.into()))
+}
+
+fn send(link: &mut Link, frame: &Frame) -> Result<()> {
+    link.queue(frame);
+    link.flush().context("cannot answer the pool")?;
+    Ok(())
+}
+
+/// The next frame; `None` at the end.
+fn receive(link: &mut Link) -> Result<Option<Frame>> {
+    match link.next() {
+        Ok(frame) => Ok(frame),
+        Err(WireError::Closed) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn failed(id: u32, cause: &Cause) -> Result<Frame> {
+    Ok(Frame { kind: FrameKind::Failed, id, stamps: Stamps::default(), packet: Packet::pack(cause)? })
+}
+
+/// Sets this process up as its pool asks, before it has a second thread.
+fn set_up(setup: Setup, link: &mut Link) -> Result<Option<Ledger>> {
+    let Setup { shares, cpus, memory_limit, output, environment, .. } = setup;
+    for (name, value) in environment {
+        // SAFETY: this process has one thread.
+        unsafe { env::set_var(name, value) };
+    }
+    match output {
+        Output::Stderr => {}
+        Output::Discard => print_to(&File::options().write(true).open("/dev/null")?)?,
+        Output::Append(path) => {
+            let file = OpenOptions::new().append(true).create(true).open(&path);
+            print_to(&file.with_context(|| format!("cannot append its output to {}", path.display()))?)?;
+        }
+    }
+    if !cpus.is_empty() {
+        pin_to_cpus(&cpus).with_context(|| format!("cannot pin a worker to CPU {cpus:?}"))?;
+    }
+    if let Some(bytes) = memory_limit {
+        limit_memory(bytes).with_context(|| format!("cannot limit a worker to {bytes} bytes"))?;
+    }
+    link.set_shares(shares);
+    if !shares {
+        segment::disable();
+        return Ok(None);
+    }
+    segment::assume_supported();
+    let descriptor = link.descriptor().context("the descriptor of its ledger was lost")?;
+    Ledger::open(descriptor).map(Some).context("its ledger cannot be mapped")
+}
+
+fn print_to(file: &File) -> Result<()> {
+    rustix::stdio::dup2_stdout(file)?;
+    rustix::stdio::dup2_stderr(file)?;
+    Ok(())
+}
+
+/// The name of the open scenario, and the worker that runs its tasks.
+type Opened = Option<(String, Box<dyn ErasedWorker>)>;
+
+fn call(opened: &mut Opened, input: Packet) -> Result<(Stamps, Packet), Cause> {
+    let refuse = || Cause::Refused { why: "no scenario is open in its worker".into() };
+    opened.as_mut().ok_or_else(refuse)?.1.run_packed(input)
+}
+
+/// Opens a scenario, unless it is open.
+fn open(scenarios: &[Scenario], packet: Packet, opened: &mut Opened) -> Result<(), Cause> {
+    let refuse = |error: anyhow::Error| Cause::Refused { why: format!("{error:#}") };
+    let name: String = packet.unpack().map_err(refuse)?;
+    if opened.as_ref().is_some_and(|(open, _)| *open == name) {
+        return Ok(());
+    }
+    // The old state is dropped first: two HTTP clients or file locks at a time may be one too many.
+    *opened = None;
+    let mut worker = Scenario::find(scenarios, &name).map_err(refuse)?.worker();
+    worker.make_state()?;
+    *opened = Some((name, worker));
+    Ok(())
+}
+
+/// Takes the socket from stdin, replaces stdin by /dev/null and stdout by stderr.
+///
+/// The child processes of a task then inherit neither the socket, whose end would go unnoticed, nor a descriptor that
+/// results are written to.
+pub(crate) fn take_socket() -> Result<UnixStream> {
+    let socket: OwnedFd = rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), 3)?;
+    rustix::net::getpeername(&socket)?;
+    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+    rustix::stdio::dup2_stdout(rustix::stdio::stderr())?;
+    Ok(UnixStream::from(socket))
+}
