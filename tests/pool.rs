@@ -20,7 +20,7 @@ use libtest_mimic::Arguments;
 use parbench::executors::{ExecutorKind, Output, PoolOptions};
 use parbench::span::Stamps;
 use parbench::{Cause, Job, Packet, Pool, Scenario, Workload};
-use pools::{FLAVORS, PoolFlavor, answers, failed, pool_trial, run, run_all};
+use pools::{FLAVORS, PoolFlavor, answers, answers_except, failed, pool_trial, run, run_all};
 
 fn main() -> ExitCode {
     parbench::bench::enter(vec![Scenario::of::<Act>()]);
@@ -51,18 +51,11 @@ fn main() -> ExitCode {
 
 const SOON: Duration = Duration::from_millis(300);
 
-/// So many tasks that do nothing, but for one.
-fn nothing_except(tasks: usize, other: usize, action: Action) -> Vec<Action> {
-    let mut actions = vec![Action::Nothing; tasks];
-    actions[other] = action;
-    actions
-}
-
 fn deadline(flavor: &PoolFlavor) -> Result<()> {
     let options = flavor.options(2).deadline(SOON).retries(3);
     let mut pool = flavor.start(&options)?;
     for _ in 0..2 {
-        let failed = failed(run(&mut *pool, nothing_except(300, 150, Action::Hang))?);
+        let failed = failed(run(&mut *pool, answers_except(300, [(150, Action::Hang)]))?);
         let expected = BTreeMap::from([(150, Cause::TimedOut { deadline_ms: 300 })]);
         ensure!(failed == expected, "{failed:?}");
     }
@@ -71,7 +64,7 @@ fn deadline(flavor: &PoolFlavor) -> Result<()> {
 
 fn stopped(flavor: &PoolFlavor) -> Result<()> {
     let options = flavor.options(2).deadline(SOON);
-    let failed = failed(flavor.run(&options, nothing_except(4, 1, Action::Stop))?);
+    let failed = failed(flavor.run(&options, answers_except(4, [(1, Action::Stop)]))?);
     ensure!(failed == BTreeMap::from([(1, Cause::TimedOut { deadline_ms: 300 })]), "{failed:?}");
     Ok(())
 }
@@ -79,7 +72,7 @@ fn stopped(flavor: &PoolFlavor) -> Result<()> {
 fn overflows(flavor: &PoolFlavor) -> Result<()> {
     // What the system says about it is of no use here.
     let options = flavor.options(2).output(Output::Discard);
-    let failed = failed(flavor.run(&options, nothing_except(3, 1, Action::OverflowStack))?);
+    let failed = failed(flavor.run(&options, answers_except(3, [(1, Action::OverflowStack)]))?);
     let aborted = matches!(failed.get(&1), Some(Cause::Died { status }) if status.contains("SIGABRT") || status.contains("SIGSEGV"));
     ensure!(failed.len() == 1 && aborted, "{failed:?}");
     Ok(())
@@ -89,7 +82,7 @@ fn retries(flavor: &PoolFlavor) -> Result<()> {
     for (deaths, retries) in [(1, 1), (2, 2), (3, 2), (1, 0)] {
         let marks = Marks::new()?;
         let options = flavor.options(2).retries(retries).output(Output::Discard);
-        let actions = nothing_except(3, 1, Action::AbortUntilMarks(marks.path(), deaths));
+        let actions = answers_except(3, [(1, Action::AbortUntilMarks(marks.path(), deaths))]);
         let failed = failed(flavor.run(&options, actions)?);
         ensure!(failed.len() == usize::from(deaths > u64::from(retries)), "{deaths} deaths: {failed:?}");
         ensure!(marks.count() == deaths.min(u64::from(retries) + 1), "{} tries", marks.count());

@@ -48,7 +48,7 @@ pub enum FrameKind {
     Measure = 7,
     /// Worker to pool: a [`crate::Usage`].
     Used = 8,
-    /// Pool to worker, first of all: a [`Setup`], which may bring the descriptor of the worker's ledger.
+    /// Pool to worker, first of all: a `Setup`, which may bring the descriptor of the worker's ledger.
     Setup = 9,
     /// Fork server to pool, for a worker: it was forked as process `id`.
     Forked = 10,

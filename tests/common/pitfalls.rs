@@ -42,18 +42,18 @@ pub(crate) fn run(name: &str) -> Result<Value> {
 
 /// A field of a record.
 pub(crate) fn number(record: &Value, field: &str) -> Result<u64> {
-    record[field].as_u64().with_context(|| format!("`{field}` is no number: {record}"))
+    record[field].as_u64().with_context(|| format!("`{field}` is not a number: {record}"))
 }
 
 /// A field of a record.
 pub(crate) fn numbers(record: &Value, field: &str) -> Result<Vec<u64>> {
     let numbers = record[field].as_array().and_then(|list| list.iter().map(Value::as_u64).collect());
-    numbers.with_context(|| format!("`{field}` is no list of numbers: {record}"))
+    numbers.with_context(|| format!("`{field}` is not a list of numbers: {record}"))
 }
 
 /// A field of a record.
 pub(crate) fn text<'a>(record: &'a Value, field: &str) -> Result<&'a str> {
-    record[field].as_str().with_context(|| format!("`{field}` is no text: {record}"))
+    record[field].as_str().with_context(|| format!("`{field}` is not a text: {record}"))
 }
 
 /// Compiles the two programs in a record: one must be refused with the error that the record has and no other, and
