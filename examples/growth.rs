@@ -85,7 +85,7 @@ fn tasks() -> Result<()> {
 }
 
 fn payloads() -> Result<()> {
-    println!("\none task that doubles an array of so many bytes, 1 worker: ms");
+    println!("\none task that doubles an array of this many bytes, 1 worker: ms");
     println!("{:>9} {:^32} {:^32}", "", "private, From<Vec>", "shared, Array::shared");
     println!("    bytes {0:>10} {1:>10} {2:>10} {0:>10} {1:>10} {2:>10}", "serial", "threads", "processes");
     for bytes in (0..=8).map(|power| 8 * 10usize.pow(power)) {
@@ -100,12 +100,12 @@ fn payloads() -> Result<()> {
             );
             continue;
         }
-        let number = |place: usize| place as f64;
+        let number = |index: usize| index as f64;
         let length = bytes / size_of::<f64>();
         let payloads: [&dyn Fn() -> Result<Payload<f64>>; 2] =
             [&|| Ok(Payload::private((0..length).map(number).collect())), &|| {
                 Ok(Payload::Shared(Array::shared(length, |numbers| {
-                    numbers.iter_mut().enumerate().for_each(|(place, element)| *element = number(place));
+                    numbers.iter_mut().enumerate().for_each(|(index, element)| *element = number(index));
                 })?))
             }];
         for payload in payloads {
@@ -127,12 +127,12 @@ fn free_bytes() -> Option<u64> {
 }
 
 const TASKS: usize = 2_000;
-/// How often so many workers are started and ended.
+/// How often this many workers are started and ended.
 const STARTS: usize = 7;
 
 fn workers() -> Result<()> {
     println!(
-        "\n{TASKS} empty tasks on so many workers: us a task; how long the workers take to start until all are"
+        "\n{TASKS} empty tasks on this many workers: us a task; how long the workers take to start until all are"
     );
     println!("ready, and to end: ms");
     println!("{:>7} {:^21} {:^23} {:^23} {:^23}", "", "us a task", "threads", "forkserver", "processes");

@@ -15,7 +15,7 @@ fn main() -> anyhow::Result<()> {
     use anyhow::{Context, ensure};
 
     parbench::bench::enter(storm::SCENARIOS);
-    let number = |place, otherwise| match std::env::args().nth(place) {
+    let number = |index, otherwise| match std::env::args().nth(index) {
         Some(number) => number.parse().with_context(|| format!("`{number}` is not a number")),
         None => Ok(otherwise),
     };

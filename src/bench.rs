@@ -1,4 +1,4 @@
-//! A bench program's main and its modes: Criterion, or one of those that parbench starts it in itself.
+//! A bench program's main and its modes: Criterion, unless the first argument is `parbench`.
 //!
 //! | first arguments | does |
 //! |---|---|
@@ -42,7 +42,8 @@ pub fn main_with(
 ) {
     let (scenarios, executors) = (list(scenarios), list(executors));
     run_mode(scenarios, executors);
-    let selection = Selection::from_env(executors);
+    let selection =
+        Selection::from_env(executors).and_then(|selection| selection.check().map(|()| selection));
     exit_on_error(selection.map(|selection| criterion::main(scenarios, &selection)));
 }
 
@@ -73,7 +74,9 @@ fn run_mode(scenarios: &'static [Scenario], executors: &'static [&'static Execut
             "list" => print_list(scenarios, executors, &mut results),
             "copy" => ceiling::main(scenarios, &arguments, &mut results),
             "rounds" => rounds::main(scenarios, executors, arguments, &mut results),
-            _ => bail!("there is no mode `{mode}`; there are list, rounds, fixture, copy and worker"),
+            _ => bail!(
+                "there is no mode `{mode}`; there are list, rounds, fixture, copy, worker and forkserver"
+            ),
         }
     };
     exit_on_error(run());
@@ -97,7 +100,7 @@ pub struct Listing {
     pub executors: Vec<String>,
 }
 
-/// Every other line of `parbench list`: a scenario.
+/// Each further line of `parbench list`: a scenario.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]

@@ -7,10 +7,11 @@
 //! scenario: an executor knows no scenario, and a scenario no executor.
 //!
 //! ```text
-//! scenarios -> workload -> job <- executors -> span        scenario x variant -> record
+//! workload (typed) -> scenario (a row) -> job (erased) -> an executor runs it -> spans -> record
 //! ```
 //!
-//! The modules, from the bottom up (none imports from above; `tests/tidy.rs` checks that):
+//! The modules, from the bottom up. None imports from above, and a scenario only from `workload`, `data`, `fixtures`,
+//! `random`, `panic` and `span`; `tests/tidy.rs` checks both:
 //!
 //! | module | has |
 //! |---|---|

@@ -1,4 +1,5 @@
-//! The row that a workload becomes in a list: its types erased into a few function pointers.
+//! The row that a workload becomes in a list: its types erased into a few function pointers, for the program that measures
+//! it and for its worker processes.
 
 use std::fmt;
 use std::sync::Arc;
@@ -79,7 +80,8 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// A job over the inputs for an executor of at most so many workers; with [`crate::Scaling::Weak`] as many tasks.
+    /// A job over the inputs for an executor whose parallelism is at most `workers`; with [`crate::Scaling::Weak`] it has as
+    /// many tasks as workers.
     pub fn job(&self, workers: usize) -> Arc<dyn Job> {
         (self.make_job)(workers)
     }

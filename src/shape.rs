@@ -31,7 +31,7 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// Workers of so many threads each.
+    /// Workers of several threads each.
     pub const fn new(workers: usize, threads_per_worker: usize) -> Shape {
         Shape { workers, threads_per_worker }
     }

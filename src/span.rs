@@ -21,7 +21,7 @@ pub struct Stamps {
     pub stopped: u64,
 }
 
-/// When a task was sent, started, stopped and received: what the articles draw as a bar. All times are ns of [`now`].
+/// When a task's batch began, and when the task started, stopped and was received: what the articles draw as a bar. All times are ns of [`now`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]

@@ -46,7 +46,7 @@ fn main() -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
-/// Three, if it can have so many.
+/// Three, if it can have this many.
 fn max_workers(kind: &ExecutorKind) -> usize {
     if kind.shapes.contain(Shape::from(3)) { 3 } else { 1 }
 }

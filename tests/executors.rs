@@ -44,7 +44,7 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-/// Two, if it can have so many.
+/// Two, if it can have this many.
 fn workers(kind: &ExecutorKind) -> usize {
     if kind.shapes.contain(Shape::from(2)) { 2 } else { 1 }
 }
@@ -174,7 +174,7 @@ fn in_order(kind: &ExecutorKind) -> Result<()> {
             match report {
                 Err(failure) => {
                     let cause = Cause::Error { message: "it was told to fail: for this reason".into() };
-                    let sound = (failure.workload, failure.task, &failure.cause) == ("act", 20, &cause);
+                    let sound = (failure.scenario, failure.task, &failure.cause) == ("act", 20, &cause);
                     ensure!(task == 20 && sound, "task {task}: {failure:?}");
                 }
                 Ok(report) => {

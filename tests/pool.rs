@@ -33,7 +33,7 @@ fn main() -> ExitCode {
         add("a stopped worker is killed at the deadline", stopped);
         add("a stack overflow costs its task and no other", overflows);
         add("a task whose worker died is tried again, as often as said", retries);
-        add("a worker is replaced after so many tasks", max_tasks);
+        add("a worker is replaced after this many tasks", max_tasks);
         add("a worker has so much memory", memory);
         add("a worker gets an environment, and one inner thread", environment);
         add("output goes where it is told to", output);
@@ -73,7 +73,8 @@ fn overflows(flavor: &PoolFlavor) -> Result<()> {
     // What the system says about it is of no use here.
     let options = flavor.options(2).output(Output::Discard);
     let failed = failed(flavor.run(&options, answers_except(3, [(1, Action::OverflowStack)]))?);
-    let aborted = matches!(failed.get(&1), Some(Cause::Died { status }) if status.contains("SIGABRT") || status.contains("SIGSEGV"));
+    let Some(Cause::Died { status }) = failed.get(&1) else { bail!("{failed:?}") };
+    let aborted = status.contains("SIGABRT") || status.contains("SIGSEGV");
     ensure!(failed.len() == 1 && aborted, "{failed:?}");
     Ok(())
 }
@@ -188,7 +189,7 @@ fn prefetch(flavor: &PoolFlavor) -> Result<()> {
 struct RejectsAnswers;
 
 impl Job for RejectsAnswers {
-    fn workload(&self) -> &'static str {
+    fn scenario(&self) -> &'static str {
         Act::NAME
     }
     fn tasks(&self) -> usize {

@@ -126,7 +126,7 @@ impl Rogue {
         process::exit(7)
     }
 
-    /// Lends a segment of so many bytes, it says, and uses it.
+    /// Lends a segment of this many bytes, it says, and uses it.
     fn lend(&mut self, capacity: u64, memory: impl AsFd, bytes: &[u8]) -> Result<()> {
         let descriptors = [memory.as_fd()];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -227,7 +227,7 @@ fn done(turn: u32) -> Result<Vec<u8>> {
     bytes(FrameKind::Done, turn, &Report::here())
 }
 
-/// An answer with an array of so many bytes in a segment.
+/// An answer with an array of this many bytes in a segment.
 fn carrying(turn: u32, length: u64, segment: u64) -> Result<Vec<u8>> {
     let report = Report::SentBack(vec![Payload::private(vec![7; 8])]);
     let mut bytes = bytes(FrameKind::Done, turn, &report)?;

@@ -182,7 +182,7 @@ impl Outcome {
 #[non_exhaustive]
 pub struct Failure {
     /// The scenario's name.
-    pub workload: &'static str,
+    pub scenario: &'static str,
     /// The task's number.
     pub task: usize,
     /// Why.
@@ -191,7 +191,7 @@ pub struct Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, task {}: {}", self.workload, self.task, self.cause)
+        write!(f, "{}, task {}: {}", self.scenario, self.task, self.cause)
     }
 }
 
@@ -215,18 +215,18 @@ fn time_batch(job: &dyn Job, run: impl FnOnce(u64) -> Vec<Entry>) -> Outcome {
         tasks[task] = Some(entry);
     }
     let lost = || Err(Cause::Refused { why: "no worker was left".into() });
-    let fail = |task| move |cause| Failure { workload: job.workload(), task, cause };
+    let fail = |task| move |cause| Failure { scenario: job.scenario(), task, cause };
     let tasks =
         tasks.into_iter().enumerate().map(|(task, entry)| entry.unwrap_or_else(lost).map_err(fail(task)));
     Outcome { began, wall, tasks: tasks.collect() }
 }
 
-/// Checks that a job has a state for each of so many workers.
+/// Checks that a job has a state for each worker.
 fn ensure_enough_states(job: &dyn Job, workers: usize) -> Result<()> {
     ensure!(
         workers <= job.workers(),
         "{}: the job was made for {} workers and cannot run on {workers}",
-        job.workload(),
+        job.scenario(),
         job.workers()
     );
     Ok(())
@@ -236,6 +236,6 @@ fn ensure_enough_states(job: &dyn Job, workers: usize) -> Result<()> {
 fn make_states(job: &dyn Job, workers: usize) -> Result<()> {
     ensure_enough_states(job, workers)?;
     (0..workers).try_for_each(|worker| {
-        job.make_state(worker).map_err(|cause| anyhow!("{}, worker {worker}: {cause}", job.workload()))
+        job.make_state(worker).map_err(|cause| anyhow!("{}, worker {worker}: {cause}", job.scenario()))
     })
 }

@@ -59,8 +59,9 @@ impl PoolOptions {
         self
     }
 
-    /// How long a task may run. A worker that takes longer is killed and replaced, and its task fails with
-    /// [`crate::Cause::TimedOut`]. There is no deadline by default.
+    /// How long a worker may take for a task: from when the task is sent, or from the end of the task before it, until its
+    /// answer arrives. A worker that takes longer is killed and replaced, and its task fails with
+    /// [`crate::Cause::TimedOut`], whatever the retries. There is no deadline by default.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
         self
@@ -72,7 +73,7 @@ impl PoolOptions {
         self
     }
 
-    /// Replaces a worker by a new one after so many tasks, against leaks. Workers are never replaced by default.
+    /// Replaces a worker by a new one after this number of tasks, against leaks. Workers are never replaced by default.
     pub fn max_tasks_per_worker(mut self, tasks: u32) -> Self {
         self.max_tasks_per_worker = Some(tasks);
         self
@@ -84,7 +85,7 @@ impl PoolOptions {
         self
     }
 
-    /// Pins each worker to one of these CPUs, in turn. Without it the system places the workers. Linux only.
+    /// Pins each worker to one of these CPUs, in turn. Without it the system schedules them on any CPU. Linux only.
     pub fn cpus(mut self, cpus: impl Into<Vec<usize>>) -> Self {
         self.cpus = cpus.into();
         self

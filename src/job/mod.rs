@@ -1,4 +1,4 @@
-//! Numbered tasks with their types erased: all that an executor sees of a workload.
+//! Numbered tasks with their types erased: all that an executor sees of a workload. Its calls block until a task is done.
 
 mod typed;
 mod worker_state;
@@ -14,11 +14,10 @@ use crate::data::packet::Packet;
 use crate::panic::catch_panic;
 use crate::span::Stamps;
 
-/// The tasks of one workload for one executor, numbered from 0. [`TypedJob`] is the only implementation, and the only
-/// place that erases types.
+/// The tasks of one scenario for one executor, numbered from 0. [`TypedJob`] is the only implementation.
 pub trait Job: Send + Sync {
     /// The scenario's name: what a worker process is told.
-    fn workload(&self) -> &'static str;
+    fn scenario(&self) -> &'static str;
     /// The number of tasks.
     fn tasks(&self) -> usize;
     /// The largest parallelism of an executor that can run it.
@@ -62,7 +61,7 @@ pub trait Job: Send + Sync {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Cause {
-    /// Its function returned an error.
+    /// Its function returned an error, or its input or output could not be packed or unpacked.
     Error {
         /// The error and its context, in one line.
         message: String,
@@ -77,7 +76,7 @@ pub enum Cause {
         /// The exit status or signal, as the system names it.
         status: String,
     },
-    /// It ran longer than the pool's deadline; its worker process was killed.
+    /// Its worker process took longer than the pool's deadline, and was killed.
     TimedOut {
         /// The deadline, ms.
         deadline_ms: u64,

@@ -55,13 +55,14 @@ impl Drop for TrimArena {
 }
 
 impl<W: Workload> TypedJob<W> {
-    /// A task for each input, for an executor of at most so many workers.
+    /// A task for each input, for an executor whose parallelism is at most `workers`.
     pub fn new(inputs: Vec<W::Input>, workers: usize) -> Self {
         let tasks = inputs.len();
         TypedJob::with_tasks(Arc::new(Inputs::new(inputs)), None, tasks, workers)
     }
 
-    /// The tasks that the workload makes of prepared inputs for so many workers.
+    /// The tasks that the workload makes of prepared inputs for this number of workers: as many as inputs, unless it scales
+    /// weakly or splits them.
     pub(crate) fn scaled(inputs: Arc<Inputs<W::Input>>, workers: usize) -> Self {
         let split = W::SPLIT.map(|split| split(&inputs.tasks, workers)).filter(|tasks| !tasks.is_empty());
         let tasks = match W::SCALING {
@@ -103,7 +104,7 @@ impl<W: Workload> TypedJob<W> {
 }
 
 impl<W: Workload> Job for TypedJob<W> {
-    fn workload(&self) -> &'static str {
+    fn scenario(&self) -> &'static str {
         W::NAME
     }
 
@@ -159,7 +160,7 @@ impl<W: Workload> Job for TypedJob<W> {
         let (answers, tasks) = (outputs.len(), self.tasks());
         ensure!(answers == tasks, "{}: only {answers} of {tasks} tasks have an answer", W::NAME);
         // With weak scaling there may be more or fewer tasks than inputs.
-        outputs.chunks(self.inputs().len()).try_for_each(|outputs| {
+        outputs.chunks(self.inputs().len().max(1)).try_for_each(|outputs| {
             W::check(&self.inputs()[..outputs.len()], outputs)
                 .with_context(|| format!("{}: a wrong answer", W::NAME))
         })

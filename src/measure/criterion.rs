@@ -14,9 +14,9 @@ use crate::scenario::{Prepared, Scenario};
 /// So that the default suite, about 270 benchmarks, takes less than 12 minutes on two cores.
 const WARM_UP: Duration = Duration::from_millis(150);
 const MEASUREMENT: Duration = Duration::from_millis(800);
-/// Criterion's fewest; a sample is a batch of 50 to 300 ms, or a few.
+/// The fewest that Criterion allows; a sample is a batch of 50 to 300 ms, or several shorter ones.
 const SAMPLES: usize = 10;
-/// Plots draw every resample: with the usual 100,000 they cost 7 s a benchmark, so 0.5 s.
+/// Plots draw every resample: they take 7 s for each benchmark with the usual 100,000, and 0.5 s with these.
 const RESAMPLES: usize = 5_000;
 
 /// Measures all variants of the scenarios, as the program's arguments tell Criterion.

@@ -47,6 +47,7 @@ pub(crate) fn main(
         selection.executors = find_executors(executors, names)?;
         selection.named = true;
     }
+    selection.check()?;
     let names = arguments.get_many::<String>("scenarios").unwrap_or_default();
     let named = names.map(|name| Scenario::find(scenarios, name)).collect::<Result<Vec<_>>>()?;
     let named = if named.is_empty() { scenarios.iter().collect() } else { named };

@@ -3,7 +3,7 @@
 use std::env;
 use std::fmt;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::executors::{ExecutorKind, Shapes, Suitability};
 use crate::scenario::Scenario;
@@ -54,6 +54,18 @@ impl Selection {
         let size = read(SIZE)?.map_or(Ok(Size::Default), |size| size.parse()).context(SIZE)?;
         let shapes = read(WORKERS)?.as_deref().map(parse_shapes).transpose().context(WORKERS)?;
         Ok(Selection { size, shapes, executors: executors.to_vec(), named: false })
+    }
+
+    /// Checks that each shape that was asked for is one that some executor can have.
+    ///
+    /// # Errors
+    /// The first shape that is not.
+    pub(crate) fn check(&self) -> Result<()> {
+        for shape in self.shapes.iter().flatten() {
+            let fits = self.executors.iter().any(|kind| kind.shapes.contain(*shape));
+            ensure!(fits, "none of the executors can have {shape} workers; write numbers such as 1,2,4");
+        }
+        Ok(())
     }
 
     /// The variants of a scenario, executor by executor, smallest shape first.

@@ -24,7 +24,7 @@ static ROLE: OnceLock<Role> = OnceLock::new();
 pub(crate) enum Role {
     /// The program that a person started: its main calls parbench, so a re-execution will too.
     Main,
-    /// A worker or a fixture.
+    /// A worker, the fork server or a fixture.
     Helper,
 }
 

@@ -66,7 +66,7 @@ pub(crate) fn run(executor: &mut dyn Executor, actions: Vec<Action>) -> Result<V
     let entries = outcome.tasks.into_iter().zip(typed.take_outputs()).enumerate();
     let entries = entries.map(|(task, (entry, report))| match (entry, report) {
         (Ok(TaskSpan { task: number, .. }), Some(report)) if number as usize == task => Ok(Ok(report)),
-        (Err(failure), None) if (failure.workload, failure.task) == (Act::NAME, task) => Ok(Err(failure)),
+        (Err(failure), None) if (failure.scenario, failure.task) == (Act::NAME, task) => Ok(Err(failure)),
         (entry, report) => bail!("the entry of task {task} is {entry:?}, and its report {report:?}"),
     });
     entries.collect()

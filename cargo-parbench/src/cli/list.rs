@@ -27,7 +27,7 @@ impl List {
         }
         let text = if self.json { json(&programs)? } else { table(&programs) };
         match io::stdout().write_all(text.as_bytes()) {
-            // `cargo parbench list | head -1` is no error.
+            // `cargo parbench list | head -1` is not an error.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             written => Ok(written?),
         }

@@ -1,4 +1,4 @@
-//! The loop of one batch: sends tasks, receives answers, and handles workers that end or take too long.
+//! The loop of one batch: sends tasks, receives answers, and deals with the tasks of workers that ended or were killed.
 
 use std::time::Duration;
 
@@ -192,7 +192,7 @@ impl<'a> Dispatch<'a> {
     fn reap(&mut self, index: usize, error: &WorkerError) {
         let slot = &mut self.pool.slots[index];
         let Some(worker) = slot.worker.take() else { return };
-        if !worker.has_open(self.job.workload()) {
+        if !worker.has_open(self.job.scenario()) {
             slot.failed_starts += 1;
         }
         let Reaped { begun, unbegun, status, .. } = worker.reap(error);
@@ -214,9 +214,9 @@ impl<'a> Dispatch<'a> {
     /// Starts a worker for an empty slot. If that fails, the other workers do the rest; `prepare` tells why at the next
     /// batch.
     fn replace(&mut self, index: usize) {
-        let workload = self.job.workload();
+        let scenario = self.job.scenario();
         while self.pool.slots[index].failed_starts < MAX_FAILED_STARTS {
-            match self.pool.start_worker(index).and_then(|worker| worker.open(workload)) {
+            match self.pool.start_worker(index).and_then(|worker| worker.open(scenario)) {
                 Ok(()) => return,
                 Err(_) => {
                     self.pool.slots[index].worker = None;

@@ -73,7 +73,7 @@ impl Flight {
         if self.is_empty() || low && has_space && !self.is_stuck() { window - self.sent.len() } else { 0 }
     }
 
-    /// Whether an input of so many bytes may be sent behind the others.
+    /// Whether an input of this length may be sent behind the others.
     pub(super) fn fits(&self, bytes: usize) -> bool {
         self.is_empty() || self.bytes + bytes <= MAX_BYTES
     }

@@ -1,4 +1,5 @@
-//! One worker process as its pool sees it: started, opened, sent tasks, listened to, and reaped.
+//! One worker process as its pool sees it: started, opened, sent tasks, listened to, and reaped; and all that it has to do
+//! in time, its tasks' deadline included.
 
 use std::io::ErrorKind;
 use std::mem;
@@ -96,8 +97,8 @@ impl WorkerHandle {
     }
 
     /// Asks the worker to make its state for a scenario, unless it has; it answers when it is ready.
-    pub(super) fn open(&mut self, workload: &'static str) -> Result<()> {
-        let same = self.opened == Some(workload);
+    pub(super) fn open(&mut self, scenario: &'static str) -> Result<()> {
+        let same = self.opened == Some(scenario);
         // Arrays that have been dropped are reported before the clock starts: the worker may need their memory.
         if self.opening.is_some() || same && !self.link.has_released() {
             return Ok(());
@@ -106,17 +107,17 @@ impl WorkerHandle {
             self.flight.forget_pace();
         }
         self.opened = None;
-        self.opening = Some(workload);
+        self.opening = Some(scenario);
         if self.greeted {
             self.waiting_since = now();
         }
-        self.link.queue(&Frame::new(FrameKind::Open, Packet::pack(&workload.to_string())?));
+        self.link.queue(&Frame::new(FrameKind::Open, Packet::pack(&scenario.to_string())?));
         self.flush();
         Ok(())
     }
 
-    pub(super) fn has_open(&self, workload: &str) -> bool {
-        self.opened == Some(workload)
+    pub(super) fn has_open(&self, scenario: &str) -> bool {
+        self.opened == Some(scenario)
     }
 
     /// Whether the process has ended; called between two batches.

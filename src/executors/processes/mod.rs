@@ -19,10 +19,12 @@
 //! 1. Before the clock starts, a worker is started for each empty slot ([`child`]), says hello, and opens the scenario
 //!    ([`handle`]).
 //! 2. One loop ([`dispatch`]) sends each worker the next task from the [`queue`], and several more ahead ([`flight`]) if
-//!    tasks are short ([`pace`]). [`copiers`] copy large private arrays into shared memory ([`crate::data::arena`]).
+//!    tasks are short ([`pace`]). Private arrays of 128 KiB and more are copied into shared memory
+//!    ([`crate::data::arena`]): by [`copiers`], or by the caller if there is one worker.
 //! 3. The worker ([`crate::worker`]) notes in the [ledger](crate::wire::ledger) that it has begun the task, runs it
 //!    between two stamps, and answers before it begins the next.
-//! 4. The loop unpacks the answer into the job and looks for the next deadline.
+//! 4. The loop unpacks the answer into the job. [`handle`] knows when a worker has taken too long: for its task, whose
+//!    deadline runs from when it was sent, or from the end of the task before it; or to start, to open, to end.
 //!
 //! A worker that ends costs the task that it had begun, and no other: the ledger tells which one that was. The tasks that
 //! were sent ahead return to the queue, and a new worker is started in the slot. A worker that exceeds a deadline or
@@ -146,7 +148,7 @@ impl Processes {
     }
 
     /// Starts a worker in every empty slot and has each worker open the scenario.
-    fn prepare(&mut self, workload: &'static str) -> Result<()> {
+    fn prepare(&mut self, scenario: &'static str) -> Result<()> {
         for index in 0..self.slots.len() {
             let slot = &mut self.slots[index];
             slot.failed_starts = 0;
@@ -163,12 +165,12 @@ impl Processes {
                 self.retire(index);
             }
             match &mut self.slots[index].worker {
-                Some(worker) => worker.open(workload)?,
-                None => self.start_worker(index)?.open(workload)?,
+                Some(worker) => worker.open(scenario)?,
+                None => self.start_worker(index)?.open(scenario)?,
             }
         }
         loop {
-            let ready = |slot: &Slot| slot.worker.as_ref().is_some_and(|worker| worker.has_open(workload));
+            let ready = |slot: &Slot| slot.worker.as_ref().is_some_and(|worker| worker.has_open(scenario));
             if self.slots.iter().all(ready) {
                 return Ok(());
             }
@@ -178,7 +180,7 @@ impl Processes {
             for (index, Readiness { readable, ended }) in polled.slots.into_iter().enumerate() {
                 let Some(worker) = &mut self.slots[index].worker else { continue };
                 worker.flush();
-                let opened = match receive_until_open(worker, readable || ended, ended, workload) {
+                let opened = match receive_until_open(worker, readable || ended, ended, scenario) {
                     Ok(Err(error)) => {
                         self.slots[index].worker = None;
                         Err(error)
@@ -186,9 +188,9 @@ impl Processes {
                     Ok(opened) => opened,
                     Err(error) => self
                         .reap_unready(index, &error)
-                        .and_then(|()| self.start_worker(index)?.open(workload)),
+                        .and_then(|()| self.start_worker(index)?.open(scenario)),
                 };
-                opened.with_context(|| format!("a worker process cannot open `{workload}`"))?;
+                opened.with_context(|| format!("a worker process cannot open `{scenario}`"))?;
             }
         }
     }
@@ -213,7 +215,7 @@ fn receive_until_open(
     worker: &mut WorkerHandle,
     readable: bool,
     ended: bool,
-    workload: &'static str,
+    scenario: &'static str,
 ) -> Result<Result<()>, WorkerError> {
     worker.mark_readable();
     while let Some(event) = if readable { worker.receive(ended)? } else { None } {
@@ -221,7 +223,7 @@ fn receive_until_open(
             return Ok(Err(anyhow!("{cause}")));
         }
         // It may have had another scenario to open first.
-        if let Err(error) = worker.open(workload) {
+        if let Err(error) = worker.open(scenario) {
             return Ok(Err(error));
         }
     }
@@ -234,7 +236,7 @@ impl Executor for Processes {
         ensure_enough_states(&**job, self.slots.len())?;
         // Workers are told of the memory that this sets free before the clock starts.
         job.clear();
-        self.prepare(job.workload())?;
+        self.prepare(job.scenario())?;
         Ok(time_batch(&**job, |began| Dispatch::new(self, &**job, began).run()))
     }
 

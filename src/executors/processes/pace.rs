@@ -15,7 +15,7 @@ const LONG: Duration = Duration::from_millis(5);
 /// The most tasks at once.
 const MAX_TASKS: usize = 128;
 
-/// How long tasks that were sent ahead wait behind one that takes much longer than those before it.
+/// The least time that tasks which were sent ahead wait behind one that takes much longer than those before it.
 const STUCK_AFTER: Duration = Duration::from_millis(1);
 
 /// How long the last tasks of one worker took.

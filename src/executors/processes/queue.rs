@@ -1,4 +1,4 @@
-//! The tasks of a batch that no worker has.
+//! The tasks of a batch whose inputs have not been packed for a worker, or were returned by one.
 
 use std::ops::Range;
 
@@ -47,8 +47,8 @@ impl Queue {
         None
     }
 
-    /// Handles the task that a worker would have begun next when it ended: if that happens several times, it is no
-    /// accident, but workers that end whenever they get this input.
+    /// Handles the task that a worker would have begun next when it ended: if that happens several times, the
+    /// input itself is what ends them.
     pub(super) fn unbegun(&mut self, task: usize, status: &str) -> Option<(usize, Cause)> {
         self.unbegun.push(task);
         if count(&self.unbegun, task) < MAX_SENDS {

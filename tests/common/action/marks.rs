@@ -7,7 +7,7 @@ use std::io::Write;
 use anyhow::Result;
 use tempfile::TempDir;
 
-/// A mark is a number of so many bytes.
+/// A mark is a number of this many bytes.
 const MARK_BYTES: u64 = size_of::<u64>() as u64;
 
 /// A file for marks, removed when this is dropped.

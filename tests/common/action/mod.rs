@@ -35,9 +35,9 @@ pub(crate) enum Action {
     /// Stops its own process, as Ctrl-Z does.
     Stop,
     OverflowStack,
-    /// Fills so many bytes of private memory.
+    /// Fills this many bytes of private memory.
     Allocate(u64),
-    /// Keeps its worker busy for so long.
+    /// Keeps its worker busy for this long.
     BusyLoop(Duration),
     /// Prints a line to stdout and to stderr.
     Print(String),
@@ -51,7 +51,7 @@ pub(crate) enum Action {
     WriteProcessId(String),
     /// Appends a mark to a file.
     AppendMark(String, u64),
-    /// Waits until a file has so many marks.
+    /// Waits until a file has this many marks.
     AwaitMarks(String, u64),
     /// Aborts as long as a file has fewer marks than that, of which it appends one each time.
     AbortUntilMarks(String, u64),

@@ -64,7 +64,7 @@ impl<T: Element> Payload<T> {
 }
 
 impl<T: Element + PartialEq> Payload<T> {
-    /// Whether this is what [`Payload::map`] made of another payload; of `probes` numbers, or of all if there are fewer.
+    /// Whether this is what [`Payload::map`] made of another payload, judged by about this many of its numbers.
     pub(super) fn is_mapped_from(
         &self,
         other: &Payload<T>,
@@ -73,10 +73,10 @@ impl<T: Element + PartialEq> Payload<T> {
     ) -> bool {
         let (mapped, numbers) = (self.numbers(), other.numbers());
         let step = numbers.len() / probes + 1;
-        let mut places = (0..numbers.len()).rev().step_by(step);
+        let mut indices = (0..numbers.len()).rev().step_by(step);
         std::mem::discriminant(self) == std::mem::discriminant(other)
             && mapped.len() == numbers.len()
-            && places.all(|place| mapped[place] == function(numbers[place]))
+            && indices.all(|index| mapped[index] == function(numbers[index]))
     }
 }
 

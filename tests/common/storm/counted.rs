@@ -33,8 +33,8 @@ impl CountedJob {
 }
 
 impl Job for CountedJob {
-    fn workload(&self) -> &'static str {
-        self.job.workload()
+    fn scenario(&self) -> &'static str {
+        self.job.scenario()
     }
     fn tasks(&self) -> usize {
         self.job.tasks()

@@ -88,7 +88,7 @@ impl fmt::Display for Kills {
 const PAUSES: [u64; 4] = [300, 2_000, 5_000, 12_000];
 const KILLS_WITH_SAME_PAUSE: u64 = 50;
 
-/// Kills so many workers of this process, at random times.
+/// Kills this many workers of this process, at random times.
 pub(crate) fn kill_workers(
     progress: &Progress,
     kills: u64,

@@ -29,7 +29,7 @@ pub(crate) use self::batches::SCENARIOS;
 /// A step that takes longer than this never ends.
 const STEP: Duration = Duration::from_secs(60);
 
-/// Lets so many workers be killed, and says what became of it.
+/// Lets this many workers be killed, and says what became of it.
 pub(crate) fn run(kills: u64, seed: u64) -> Result<Summary> {
     let mut random = Random(seed);
     let alive = watch()?;

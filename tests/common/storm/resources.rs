@@ -101,8 +101,8 @@ impl Resources {
         more.map(|((what, now), (_, before))| format!("{now} {what} are left, {before} were there")).collect()
     }
 
-    /// What is there once it is no more than at another time, or 20 s later: a thread that was joined, or a process that was
-    /// killed, is listed for a moment longer.
+    /// What is there once it is no more than at another time, or 20 s later: a thread that was joined, or a process
+    /// that was killed, is listed for a moment longer.
     pub(crate) fn settled(server: u32, other: &Resources) -> Result<Resources> {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {

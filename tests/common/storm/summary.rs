@@ -108,7 +108,7 @@ impl Summary {
                 }
                 (Err(failure), Err(_)) => {
                     let known = self.add_failure(&failure.cause, packed, seen);
-                    failure.task == task && failure.workload == job.workload() && accepted == 0 && known
+                    failure.task == task && failure.scenario == job.scenario() && accepted == 0 && known
                 }
                 _ => false,
             };
@@ -137,7 +137,7 @@ impl Summary {
             }
             Cause::Refused { why } if why == "no worker was left" => {
                 self.nobody_left += 1;
-                // Ten in each place that ended before they were ready.
+                // Ten in each slot that ended before they were ready.
                 seen.kills >= 10 * workers as u64
             }
             _ => false,
