@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use parbench::fixtures::imap::{Account, Imap, PASSWORD};
-use parbench::measure::{Record, percentile};
+use parbench::measure::{percentile, read_records};
 use parbench::scenarios::NETWORK;
 
 const WORKERS: usize = 10;
@@ -73,8 +73,8 @@ fn measure(server: &Imap, account: &Account) -> Result<BTreeMap<String, f64>> {
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
     ensure!(output.status.success(), "the rounds failed");
     let mut spans = BTreeMap::<String, Vec<u64>>::new();
-    for line in String::from_utf8(output.stdout)?.lines() {
-        let record: Record = serde_json::from_str(line)?;
+    let (_, records) = read_records(&output.stdout[..])?;
+    for record in records {
         spans.entry(record.executor).or_default().push(record.task_p50_ns.context("no spans")?);
     }
     let median = |spans: Vec<u64>| percentile(50, spans).unwrap_or(0) as f64 / 1e6;

@@ -107,8 +107,7 @@ fn prepare() {
 
 /// The CPU time of this process so far.
 fn cpu_ns() -> u64 {
-    let usage = Usage::now();
-    usage.user_ns + usage.system_ns
+    Usage::now().cpu_ns().unwrap_or(0)
 }
 
 fn list<T>(items: &[T], show: impl Fn(&T) -> String) -> String {

@@ -6,7 +6,7 @@
 //! | `parbench worker` | serves a pool as a worker process |
 //! | `parbench forkserver` | forks worker processes |
 //! | `parbench fixture NAME` | is a fixture's own process |
-//! | `parbench copy SCENARIO SIZE` | is one of the independent serial copies of a ceiling |
+//! | `parbench cell SCENARIO VARIANT` | is a variant that is told when to run batches |
 //! | `parbench list` | lists its scenarios, as JSON lines |
 //! | `parbench rounds [SCENARIO…]` | measures interleaved rounds; prints records as JSON lines |
 
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::executors::{self, ExecutorKind};
 use crate::fixtures;
 use crate::measure::variant::Selection;
-use crate::measure::{ceiling, criterion, rounds};
+use crate::measure::{cell, criterion, rounds};
 use crate::program::{self, Role};
 use crate::scenario::Scenario;
 use crate::wire::VERSION;
@@ -61,6 +61,7 @@ fn list<T: Copy + 'static>(items: impl IntoIterator<Item = impl Borrow<T>>) -> &
 }
 
 fn run_mode(scenarios: &'static [Scenario], executors: &'static [&'static ExecutorKind]) {
+    program::allocator::set_policy();
     let Some((mode, arguments)) = program::mode() else { return program::set_role(Role::Main) };
     match &mode[..] {
         "worker" => worker::main(scenarios),
@@ -72,10 +73,10 @@ fn run_mode(scenarios: &'static [Scenario], executors: &'static [&'static Execut
         let mut results = program::take_stdout()?;
         match &mode[..] {
             "list" => print_list(scenarios, executors, &mut results),
-            "copy" => ceiling::main(scenarios, &arguments, &mut results),
+            "cell" => cell::main(scenarios, executors, arguments, &mut results),
             "rounds" => rounds::main(scenarios, executors, arguments, &mut results),
             _ => bail!(
-                "there is no mode `{mode}`; there are list, rounds, fixture, copy, worker and forkserver"
+                "there is no mode `{mode}`; there are list, rounds, cell, fixture, worker and forkserver"
             ),
         }
     };

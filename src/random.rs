@@ -9,6 +9,14 @@ pub(crate) fn splitmix(state: &mut u64) -> u64 {
     z ^ (z >> 31)
 }
 
+/// A seed for what has a name: another one for each name, and the same on every machine.
+pub(crate) fn seed_of(seed: u64, name: &str) -> u64 {
+    name.bytes().fold(seed, |mut state, byte| {
+        state ^= u64::from(byte);
+        splitmix(&mut state)
+    })
+}
+
 /// Puts `items` into a random order (Fisher and Yates).
 pub(crate) fn shuffle<T>(items: &mut [T], state: &mut u64) {
     for last in (1..items.len()).rev() {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::data::packet::Packet;
 use crate::job::{ErasedWorker, Job, TypedJob, WorkerState};
 use crate::workload::{Properties, Size, Workload};
 
@@ -43,7 +44,7 @@ impl Scenario {
         Scenario {
             name: W::NAME,
             workers: W::WORKERS,
-            properties: Properties { scaling: W::SCALING, nested: W::NESTED, cold: W::COLD },
+            properties: Properties { scaling: W::SCALING, nested: W::NESTED, cold: W::COLD, waits: W::WAITS },
             prepare: prepare::<W>,
             make_worker: || Box::new(WorkerState::<W>::default()),
         }
@@ -77,6 +78,8 @@ impl Scenario {
 /// A scenario's inputs and the fixtures that they need, of which jobs are made.
 pub struct Prepared {
     make_job: Box<dyn Fn(usize) -> Arc<dyn Job>>,
+    digest: Box<dyn Fn() -> Result<u64>>,
+    answers_may_differ: bool,
 }
 
 impl Prepared {
@@ -84,6 +87,19 @@ impl Prepared {
     /// many tasks as workers.
     pub fn job(&self, workers: usize) -> Arc<dyn Job> {
         (self.make_job)(workers)
+    }
+
+    /// A digest of the inputs, to see whether two processes have prepared the same; see [`Workload::input_digest`].
+    ///
+    /// # Errors
+    /// If an input cannot be packed.
+    pub fn digest(&self) -> Result<u64> {
+        (self.digest)()
+    }
+
+    /// See [`crate::Inputs::answers_may_differ`].
+    pub fn answers_may_differ(&self) -> bool {
+        self.answers_may_differ
     }
 }
 
@@ -96,7 +112,13 @@ impl fmt::Debug for Prepared {
 fn prepare<W: Workload>(size: Size) -> Result<Prepared> {
     let inputs = Arc::new(W::prepare(size)?);
     ensure!(!inputs.tasks.is_empty(), "its `prepare` made no input, so there is no task to run");
+    let answers_may_differ = inputs.answers_may_differ;
+    let digested = Arc::clone(&inputs);
+    let digest = move || {
+        let digests = digested.tasks.iter().map(W::input_digest).collect::<Result<Vec<_>>>()?;
+        Ok(Packet::pack(&digests)?.digest())
+    };
     let make_job =
         move |workers| Arc::new(TypedJob::<W>::scaled(Arc::clone(&inputs), workers)) as Arc<dyn Job>;
-    Ok(Prepared { make_job: Box::new(make_job) })
+    Ok(Prepared { make_job: Box::new(make_job), digest: Box::new(digest), answers_may_differ })
 }

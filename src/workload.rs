@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use anyhow::{Result, bail};
 
-use crate::data::packet::Message;
+use crate::data::packet::{Message, Packet};
 
 /// A task's function, its inputs and the check of its answers. It knows nothing of executors.
 ///
@@ -45,6 +45,8 @@ pub trait Workload: 'static {
     /// Its tasks use a thread pool of their own. The rayon executor is left out then: a rayon worker that
     /// waits for an inner pool takes up the next task meanwhile, and both spans are wrong.
     const NESTED: bool = false;
+    /// Its tasks wait most of the time, such as for a network: more workers than CPUs are worth measuring.
+    const WAITS: bool = false;
     /// How the number of tasks depends on the number of workers.
     const SCALING: Scaling = Scaling::Strong;
     /// Divides the inputs into other tasks for a number of workers, such as one share for each worker. `None`: every
@@ -65,6 +67,15 @@ pub trait Workload: 'static {
     /// # Errors
     /// If a fixture cannot start or an input from outside cannot be used.
     fn prepare(size: Size) -> Result<Inputs<Self::Input>>;
+
+    /// A digest of what must be the same of an input in every process that prepares it: of all of it, unless this says
+    /// otherwise, as it must if the input holds a port or a folder that each process has made for itself.
+    ///
+    /// # Errors
+    /// If the input cannot be packed.
+    fn input_digest(input: &Self::Input) -> Result<u64> {
+        Ok(Packet::pack(input)?.digest())
+    }
 
     /// One task: what is measured.
     ///
@@ -102,6 +113,8 @@ pub struct Properties {
     pub nested: bool,
     /// See [`Workload::COLD`].
     pub cold: bool,
+    /// See [`Workload::WAITS`].
+    pub waits: bool,
 }
 
 /// A workload's inputs, one for each task, and what must stay alive while they are used.
@@ -109,12 +122,20 @@ pub struct Inputs<I> {
     /// One for each task.
     pub tasks: Vec<I>,
     kept: Vec<Box<dyn Any + Send + Sync>>,
+    pub(crate) answers_may_differ: bool,
 }
 
 impl<I> Inputs<I> {
     /// Inputs that need nothing but themselves.
     pub fn new(tasks: Vec<I>) -> Self {
-        Inputs { tasks, kept: Vec::new() }
+        Inputs { tasks, kept: Vec::new(), answers_may_differ: false }
+    }
+
+    /// Says that the same input may give another answer another time, as a page on the Internet does: a difference is then
+    /// a note, not an error.
+    pub fn answers_may_differ(mut self) -> Self {
+        self.answers_may_differ = true;
+        self
     }
 
     /// Keeps a server or a folder alive until the last batch over these inputs is done.

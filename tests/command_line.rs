@@ -10,7 +10,7 @@ use common::trial;
 use libtest_mimic::Arguments;
 use parbench::executors::{ALL, ExecutorKind, Shapes, Suitability};
 use parbench::fixtures::folder::Folder;
-use parbench::measure::Record;
+use parbench::measure::{Record, read_records};
 use parbench::scenarios::{COMPUTE, NETWORK};
 use parbench::{Scaling, Scenario};
 
@@ -159,7 +159,11 @@ fn arguments() -> Result<()> {
         (&["parbench", "rounds", "--workers", "1,x"], "`x` is not a number of workers"),
         (&["parbench", "rounds", "--workers", "2x2"], "none of the executors can have 2x2 workers"),
         (&["parbench", "rounds", "--executors", "fibers"], "there is no executor `fibers`; there are serial"),
-        (&["parbench", "copy", "cpu_loop"], "name a scenario and its size"),
+        (&["parbench", "cell", "cpu_loop"], "required arguments were not provided"),
+        (
+            &["parbench", "rounds", "cpu_loop", "--judged", "fibers/2"],
+            "`fibers/2` is not measured in `cpu_loop`",
+        ),
     ] {
         let error = refusal(&bench("compute", arguments, &[])?)?;
         ensure!(error.contains(word), "{arguments:?}: {error}");
@@ -176,12 +180,11 @@ fn help() -> Result<()> {
 fn rounds() -> Result<()> {
     let run = |seed| {
         let arguments =
-            ["parbench", "rounds", "cpu_loop", "--rounds", "3", "--spans", "--seed", seed, "--bench"];
-        let output = bench("compute", &arguments, &[])?;
+            ["parbench", "rounds", "cpu_loop", "--rounds", "3", "--launches", "1", "--judged", "none"];
+        let output =
+            bench("compute", &[&arguments[..], &["--spans", "--seed", seed, "--bench"]].concat(), &[])?;
         ensure!(output.status.success(), "{}", text(&output.stderr));
-        let records =
-            text(&output.stdout).lines().map(serde_json::from_str).collect::<Result<Vec<Record>, _>>();
-        Ok(records?)
+        Ok(read_records(&output.stdout[..])?.1)
     };
     let records = run("1")?;
     let variants = variants(Scenario::find(COMPUTE, "cpu_loop")?);
@@ -198,8 +201,11 @@ fn rounds() -> Result<()> {
     ensure!(orders(&run("1")?) == passes && orders(&run("2")?) != passes, "a seed is not an order");
     for record in &records {
         let spans = record.spans.as_ref().map(Vec::len);
-        ensure!(spans == (record.round == 0).then_some(10) && record.usage.is_some(), "{record:?}");
-        ensure!(record.size == "smoke" && record.tasks == 10 && record.wall_ns > 0, "{record:?}");
+        ensure!(
+            spans == ((record.round, record.pass) == (0, 0)).then_some(10) && record.batches > 0,
+            "{record:?}"
+        );
+        ensure!(record.tasks == 10 && record.wall_ns > 0, "{record:?}");
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 use parbench::executors::{ALL, ExecutorKind, Suitability};
-use parbench::measure::Record;
+use parbench::measure::{Record, read_records};
 use parbench::{Scenario, Shape};
 
 /// `cargo bench … -- ARGUMENTS` for the crate in `tests/downstream`, and what it printed.
@@ -57,8 +57,9 @@ fn a_workload_of_ones_own_runs_on_every_executor() {
 #[test]
 fn a_workload_of_ones_own_has_all_modes() {
     assert!(bench(&["parbench", "list"]).contains(r#"{"name":"words","workers":[1,2,4],"nested":false}"#));
-    let records = bench(&["parbench", "rounds", "words", "--rounds", "2", "--ceiling"]);
-    let records: Vec<Record> = records.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let printed = bench(&["parbench", "rounds", "words", "--rounds", "2", "--ceiling", "--judged", "none"]);
+    let (headers, records) = read_records(printed.as_bytes()).unwrap();
+    assert_eq!(headers.len(), 2, "a round for each of two launches");
     // Every executor with one and two workers, and two ceilings; two rounds, each there and back.
     let variants: usize = measured().map(max_workers).sum();
     assert_eq!(records.len(), (variants + 2) * 2 * 2);

@@ -146,7 +146,7 @@ pub(crate) fn count() -> (usize, usize) {
 }
 
 /// The memory that is left, of the machine and of the control group of this process.
-fn free_bytes() -> Option<u64> {
+pub(crate) fn free_bytes() -> Option<u64> {
     let machine = || {
         let text = fs::read_to_string("/proc/meminfo").ok()?;
         let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;

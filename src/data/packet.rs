@@ -1,6 +1,7 @@
 //! Packed inputs and outputs: their encoded bytes, and the arrays in them by reference.
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -84,6 +85,27 @@ impl Packet {
     pub(crate) fn moved_bytes(&self, shares: bool) -> usize {
         let moved = |store: &&Arc<Store>| !shares || store.segment().is_none();
         self.bytes.len() + self.arrays.iter().filter(moved).map(|store| store.bytes().len()).sum::<usize>()
+    }
+
+    /// The encoded bytes, for tests.
+    #[doc(hidden)]
+    pub fn encoded(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// A packet of encoded bytes and no arrays, for tests.
+    #[doc(hidden)]
+    pub fn from_encoded(bytes: Vec<u8>) -> Packet {
+        Packet { bytes, arrays: Vec::new() }
+    }
+
+    /// A digest of all bytes, the same in every process of a program.
+    pub fn digest(&self) -> u64 {
+        // The standard library's hasher without a random key.
+        let mut hasher = DefaultHasher::new();
+        hasher.write(&self.bytes);
+        self.arrays.iter().for_each(|array| hasher.write(array.bytes()));
+        hasher.finish()
     }
 
     /// The number of bytes: those that are encoded and those of the arrays.

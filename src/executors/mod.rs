@@ -99,6 +99,13 @@ fn suits_all(_: &Properties) -> Suitability {
     Suitability::Suited
 }
 
+/// Two kinds of one list are the same if their names are.
+impl PartialEq for ExecutorKind {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
 impl ExecutorKind {
     /// Starts the executor. Dropping it stops its workers.
     ///
@@ -132,21 +139,26 @@ impl ExecutorKind {
 
 /// A way to run a batch of tasks. Its workers are kept warm between batches.
 pub trait Executor {
+    /// Makes everything ready for a batch of a job: workers are started, their state is made, and what the batch before has
+    /// left is dropped. [`Executor::execute`] does this too; whoever measures calls it before, so that the workers have
+    /// gone to sleep again when the clock starts.
+    ///
+    /// # Errors
+    /// If the job was made for fewer workers than the executor has, a worker does not start, or its state cannot be made.
+    fn prepare(&mut self, job: &Arc<dyn Job>) -> Result<()>;
+
     /// Runs every task of a job once and waits for the last.
     ///
     /// A task that fails is an entry in the outcome; the executor can be used again.
     ///
     /// # Errors
-    /// If the batch cannot begin: the job was made for fewer workers than the executor has, a worker does not start, or
-    /// its state cannot be made.
+    /// As [`Executor::prepare`].
     fn execute(&mut self, job: &Arc<dyn Job>) -> Result<Outcome>;
 
-    /// What this program and the workers have used so far. Their peak of memory is that since the last call.
-    ///
-    /// The difference between two calls is what the batches between them cost. It is not part of the outcome: reading
-    /// it takes 0.1 ms and leaves caches colder than they were.
-    fn usage(&mut self) -> Usage {
-        Usage::take()
+    /// What the workers in other processes have used so far, those that have ended included. Their peak of memory is that
+    /// since the last call. Reading it wakes them.
+    fn worker_usage(&mut self) -> Usage {
+        Usage::ZERO
     }
 }
 
@@ -232,9 +244,10 @@ fn ensure_enough_states(job: &dyn Job, workers: usize) -> Result<()> {
     Ok(())
 }
 
-/// Makes the state of every worker in this process, before the clock starts.
+/// Makes the state of every worker in this process and drops old answers, before the clock starts.
 fn make_states(job: &dyn Job, workers: usize) -> Result<()> {
     ensure_enough_states(job, workers)?;
+    job.clear();
     (0..workers).try_for_each(|worker| {
         job.make_state(worker).map_err(|cause| anyhow!("{}, worker {worker}: {cause}", job.scenario()))
     })

@@ -38,8 +38,12 @@ struct Rayon {
 }
 
 impl Executor for Rayon {
+    fn prepare(&mut self, job: &Arc<dyn Job>) -> Result<()> {
+        make_states(&**job, self.pool.current_num_threads())
+    }
+
     fn execute(&mut self, job: &Arc<dyn Job>) -> Result<Outcome> {
-        make_states(&**job, self.pool.current_num_threads())?;
+        self.prepare(job)?;
         let one = |began, task| {
             let worker = rayon::current_thread_index().expect("the pool runs this on its own threads");
             (task, job.run(worker, task).map(|stamps| TaskSpan::here(task, worker, began, stamps)))

@@ -20,8 +20,12 @@ pub(super) const KIND: ExecutorKind = ExecutorKind {
 struct Serial;
 
 impl Executor for Serial {
+    fn prepare(&mut self, job: &Arc<dyn Job>) -> Result<()> {
+        make_states(&**job, 1)
+    }
+
     fn execute(&mut self, job: &Arc<dyn Job>) -> Result<Outcome> {
-        make_states(&**job, 1)?;
+        self.prepare(job)?;
         let one = |began, task| (task, job.run(0, task).map(|stamps| TaskSpan::here(task, 0, began, stamps)));
         Ok(time_batch(&**job, |began| (0..job.tasks()).map(|task| one(began, task)).collect()))
     }

@@ -69,8 +69,12 @@ fn work(worker: usize, queue: &Receiver<QueuedTask>) {
 }
 
 impl Executor for Threads {
+    fn prepare(&mut self, job: &Arc<dyn Job>) -> Result<()> {
+        make_states(&**job, self.workers.len())
+    }
+
     fn execute(&mut self, job: &Arc<dyn Job>) -> Result<Outcome> {
-        make_states(&**job, self.workers.len())?;
+        self.prepare(job)?;
         let (finished, receiver) = bounded(1);
         let queue = self.queue.as_ref().expect("it is dropped with the pool only");
         Ok(time_batch(&**job, |began| {

@@ -1,23 +1,32 @@
-//! Interleaved measuring: every variant once in random order and once in its reverse, so that their ratio in a round is
-//! fair on a machine whose speed drifts, and each variant's ratio with itself is the control.
+//! The main of `parbench rounds`: which scenarios, variants and launches to measure; prints a header for each launch and a
+//! record for each observation.
 
+use std::env;
+use std::fs;
+use std::hash::{DefaultHasher, Hasher};
 use std::io::Write;
-use std::time::{Duration, Instant};
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use clap::{Arg, ArgAction, Command, value_parser};
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-use super::ceiling::Ceiling;
-use super::record::{Record, percentile};
-use super::runner::Runner;
+use super::cell::{CellSpec, Program};
+use super::launch::Launch;
+use super::machine::{Machine, useful_workers};
+use super::record::{FORMAT, Record, RunHeader};
 use super::variant::{Selection, Variant, find_executors, parse_shapes};
-use crate::executors::ExecutorKind;
-use crate::random::shuffle;
-use crate::scenario::{Prepared, Scenario};
+use crate::executors::{ExecutorKind, Isolation};
+use crate::program::allocator;
+use crate::program::limits::raise_descriptor_limit;
+use crate::random::seed_of;
+use crate::scenario::Scenario;
 use crate::shape::Shape;
+use crate::wire::VERSION;
 use crate::workload::Size;
 
-/// The main of `parbench rounds`: measures, checks every batch, and writes records as JSON lines.
+/// The main of `parbench rounds`.
 pub(crate) fn main(
     scenarios: &'static [Scenario],
     executors: &[&'static ExecutorKind],
@@ -51,162 +60,176 @@ pub(crate) fn main(
     let names = arguments.get_many::<String>("scenarios").unwrap_or_default();
     let named = names.map(|name| Scenario::find(scenarios, name)).collect::<Result<Vec<_>>>()?;
     let named = if named.is_empty() { scenarios.iter().collect() } else { named };
-    let mut plan = Plan {
-        selection,
-        rounds: *arguments.get_one("rounds").expect("it has a default"),
-        seed: *arguments.get_one("seed").expect("it has a default"),
-        ceiling: arguments.get_flag("ceiling"),
-        spans: arguments.get_flag("spans"),
-    };
-    named.into_iter().try_for_each(|scenario| plan.measure(scenario, results))
+    for scenario in &named {
+        let variants = selection.variants(scenario);
+        ensure!(!variants.is_empty(), "none of the named executors can run `{}`", scenario.name);
+    }
+    ensure_readable_again()?;
+    raise_descriptor_limit();
+    Run { selection, arguments }.measure(&named, results)
 }
 
 fn command() -> Command {
+    let number = |name: &'static str, range, default: &'static str| {
+        let parser = value_parser!(u32).range(range);
+        Arg::new(name).long(name).value_name("N").value_parser(parser).default_value(default)
+    };
+    let flag = |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue);
     Command::new("parbench rounds")
         .no_binary_name(true)
-        .about("Measures interleaved rounds; a JSON line for each variant, round and pass")
+        .about("Measures interleaved rounds; a JSON line for each observation")
         .args([
             Arg::new("scenarios").num_args(0..).value_name("SCENARIO").help("All, if none is named"),
-            Arg::new("rounds")
-                .long("rounds")
-                .value_parser(value_parser!(u32).range(1..))
-                .default_value("12")
-                .help("Rounds; in each every variant runs twice"),
+            number("rounds", 1.., "12")
+                .help("Rounds of all launches together; in each, every variant runs twice"),
+            number("launches", 1.., "3").help("Sets of processes that the rounds are divided into"),
+            number("first-launch", 0.., "0").help("The number of the first launch, to add to another run"),
             Arg::new("size").long("size").value_parser(str::parse::<Size>).help("smoke, default or article"),
             Arg::new("workers")
                 .long("workers")
                 .value_parser(parse_shapes)
                 .help("Worker counts, such as 1,2,4"),
             Arg::new("executors").long("executors").help("Such as serial,threads"),
+            Arg::new("judged").long("judged").value_name("VARIANTS").help(
+                "Variants with a second replica, or none [default: threads and processes, a worker a CPU]",
+            ),
             Arg::new("seed")
                 .long("seed")
                 .value_parser(value_parser!(u64))
                 .default_value("1")
-                .help("Of the order"),
-            Arg::new("ceiling").long("ceiling").action(ArgAction::SetTrue).help(
-                "Also measures independent serial copies, as many as workers: what they can reach at best",
-            ),
-            Arg::new("spans")
-                .long("spans")
-                .action(ArgAction::SetTrue)
-                .help("Adds every task's span to round 0"),
+                .help("Of the orders"),
+            flag("ceiling")
+                .help("Also measures independent serial cells: what as many workers can reach at best"),
+            flag("spans").help("Adds every task's span to round 0"),
+            number("timeout", 1.., "300")
+                .value_name("SECONDS")
+                .help("The longest that an observation may take"),
         ])
 }
 
-/// What to measure of each scenario.
-struct Plan {
+struct Run {
     selection: Selection,
-    rounds: u32,
-    seed: u64,
-    ceiling: bool,
-    spans: bool,
+    arguments: ArgMatches,
 }
 
-impl Plan {
-    fn measure(&mut self, scenario: &'static Scenario, results: &mut impl Write) -> Result<()> {
-        let variants = self.selection.variants(scenario);
-        ensure!(!variants.is_empty(), "none of the named executors can run `{}`", scenario.name);
-        let prepared = scenario.prepare(self.selection.size)?;
-        let mut contestants = variants
-            .iter()
-            .map(|variant| Contestant::start(scenario, *variant, &prepared))
-            .collect::<Result<Vec<_>>>()?;
-        if self.ceiling {
-            let mut shapes: Vec<_> = variants.iter().map(|variant| variant.shape).collect();
-            shapes.sort_unstable();
-            shapes.dedup();
-            for copies in shapes {
-                contestants.push(Contestant::ceiling(scenario, self.selection.size, copies)?);
-            }
-        }
-        // A first batch finds every page, connection and cache line; it is checked and not recorded.
-        for contestant in &mut contestants {
-            contestant.run()?;
-        }
-        for round in 0..self.rounds {
-            let mut order: Vec<_> = (0..contestants.len()).collect();
-            shuffle(&mut order, &mut self.seed);
-            let passes = [order.clone(), order.into_iter().rev().collect()];
-            for (pass, order) in passes.iter().enumerate() {
-                for (position, &index) in order.iter().enumerate() {
-                    let contestant = &mut contestants[index];
-                    let mut record = contestant.run()?;
-                    record.scenario = scenario.name.into();
-                    record.size = self.selection.size.to_string();
-                    (record.round, record.pass, record.position) = (round, pass as u32, position as u32);
-                    if !(self.spans && round == 0) {
-                        record.spans = None;
+impl Run {
+    fn number(&self, name: &str) -> u32 {
+        *self.arguments.get_one(name).expect("it has a default")
+    }
+
+    fn measure(&self, scenarios: &[&'static Scenario], results: &mut impl Write) -> Result<()> {
+        let (rounds, launches, first) =
+            (self.number("rounds"), self.number("launches"), self.number("first-launch"));
+        let seed: u64 = *self.arguments.get_one("seed").expect("it has a default");
+        let header = RunHeader {
+            format: FORMAT.into(),
+            seed,
+            size: self.selection.size.to_string(),
+            version: VERSION.into(),
+            program: program_hash()?,
+            allocator: allocator::policy().map(Into::into),
+            machine: Machine::this(),
+            ..RunHeader::default()
+        };
+        let mut failed = Vec::new();
+        // A launch without a round has nothing to say.
+        for launch in 0..launches.min(rounds) {
+            let number = first + launch;
+            // In one piece, so that a run that is killed leaves whole lines.
+            let mut print = |line: String| {
+                results.write_all((line + "\n").as_bytes()).context("cannot write the results")
+            };
+            print(serde_json::to_string(&RunHeader { launch: number, ..header.clone() })?)?;
+            let share = |launch: u32| (u64::from(rounds) * u64::from(launch) / u64::from(launches)) as u32;
+            for scenario in scenarios {
+                let mut spec = CellSpec::new(Program::This, scenario.name, "serial", 1);
+                spec.size = self.selection.size;
+                spec.timeout = Duration::from_secs(self.number("timeout").into());
+                let variants = self.selection.variants(scenario);
+                let judged = self.judged(scenario, &variants)?;
+                let launch = Launch {
+                    number,
+                    rounds: share(launch)..share(launch + 1),
+                    seed: seed_of(seed, &format!("{} {number}", scenario.name)),
+                    variants: &variants,
+                    judged: &judged,
+                    // A cold one starts its workers in the clock, a nested one fills all CPUs by itself.
+                    ceiling: self.arguments.get_flag("ceiling")
+                        && !scenario.properties.cold
+                        && !scenario.properties.nested,
+                    spans: self.arguments.get_flag("spans"),
+                    spec: &spec,
+                };
+                let mut sink = |record: Record| {
+                    if let Some(error) = &record.error {
+                        eprintln!("error: {error}");
                     }
-                    // In one piece, so that a run that is killed leaves whole lines.
-                    let line = serde_json::to_string(&record)? + "\n";
-                    results.write_all(line.as_bytes()).context("cannot write a record")?;
+                    print(serde_json::to_string(&record)?)
+                };
+                match launch.run(&mut sink) {
+                    Ok(true) => continue,
+                    Ok(false) => {}
+                    // What is wrong with one scenario is not wrong with the next.
+                    Err(error) => eprintln!("error: {error:#}"),
                 }
+                failed.push(scenario.name);
             }
         }
+        failed.dedup();
+        ensure!(failed.is_empty(), "there is no comparison of {}: see above", failed.join(", "));
         Ok(())
     }
-}
 
-/// A variant or a ceiling, started and warm.
-struct Contestant {
-    name: &'static str,
-    shape: Shape,
-    start: Duration,
-    what: What,
-}
-
-enum What {
-    Executor(Box<Runner>),
-    Ceiling(Ceiling),
-}
-
-impl Contestant {
-    fn start(scenario: &Scenario, variant: Variant, prepared: &Prepared) -> Result<Contestant> {
-        let begin = Instant::now();
-        let runner = Runner::start(scenario, variant, prepared)?;
-        let Variant { kind, shape, .. } = variant;
-        Ok(Contestant {
-            name: kind.name,
-            shape,
-            start: begin.elapsed(),
-            what: What::Executor(Box::new(runner)),
-        })
-    }
-
-    fn ceiling(scenario: &Scenario, size: Size, shape: Shape) -> Result<Contestant> {
-        let begin = Instant::now();
-        let what = What::Ceiling(Ceiling::start(scenario.name, size, shape.parallelism())?);
-        Ok(Contestant { name: "ceiling", shape, start: begin.elapsed(), what })
-    }
-
-    /// Runs a batch and checks its answers, which also drops them and settles what they left behind.
-    fn run(&mut self) -> Result<Record> {
-        let what = || format!("{}/{}", self.name, self.shape);
-        let mut record = Record {
-            executor: self.name.into(),
-            shape: self.shape,
-            start_ns: self.start.as_nanos() as u64,
-            ..Record::default()
+    /// The variants with a second replica.
+    fn judged(&self, scenario: &Scenario, variants: &[Variant]) -> Result<Vec<Variant>> {
+        let Some(list) = self.arguments.get_one::<String>("judged") else {
+            let useful = Shape::from(useful_workers());
+            let of = |isolation| {
+                let fits =
+                    |variant: &&Variant| variant.kind.isolation == isolation && variant.shape == useful;
+                variants.iter().find(fits).copied()
+            };
+            return Ok([of(Isolation::Thread), of(Isolation::Process)].into_iter().flatten().collect());
         };
-        match &mut self.what {
-            What::Ceiling(ceiling) => {
-                let (tasks, wall) = ceiling.run().with_context(what)?;
-                (record.tasks, record.wall_ns) = (tasks, wall.as_nanos() as u64);
-            }
-            What::Executor(runner) => {
-                let before = runner.usage();
-                let outcome = runner.run().with_context(what)?;
-                record.usage = Some(runner.usage() - before);
-                let spans = outcome.spans().with_context(what)?;
-                runner.job.check().with_context(what)?;
-                (record.tasks, record.wall_ns) = (spans.len(), outcome.wall.as_nanos() as u64);
-                let run = |percent| percentile(percent, spans.iter().map(|span| span.run_ns()));
-                let wait = |percent| percentile(percent, spans.iter().map(|span| span.wait_ns()));
-                (record.task_p50_ns, record.task_p99_ns) = (run(50), run(99));
-                (record.wait_p50_ns, record.wait_p99_ns) = (wait(50), wait(99));
-                record.spans = Some(spans);
-            }
+        if list == "none" {
+            return Ok(Vec::new());
         }
-        Ok(record)
+        let find = |name: &str| {
+            let found = variants.iter().find(|variant| variant.to_string() == name).copied();
+            found.with_context(|| {
+                let names: Vec<_> = variants.iter().map(ToString::to_string).collect();
+                format!("`{name}` is not measured in `{}`; there are {}", scenario.name, names.join(", "))
+            })
+        };
+        list.split(',').map(|name| find(name.trim())).collect()
     }
+}
+
+/// A hash of this program's own file.
+fn program_hash() -> Result<String> {
+    let file = if cfg!(target_os = "linux") { "/proc/self/exe".into() } else { env::current_exe()? };
+    let mut hasher = DefaultHasher::new();
+    hasher.write(&fs::read(file).context("cannot read this program's own file")?);
+    Ok(format!("{:016x}", hasher.finish()))
+}
+
+/// Each cell prepares for itself, so a list from a pipe would be there for the first of them only.
+fn ensure_readable_again() -> Result<()> {
+    for (name, value) in env::vars_os() {
+        let name = name.to_string_lossy().into_owned();
+        let path = Path::new(&value);
+        let is_stream = |path: &Path| {
+            let kind = fs::metadata(path).map(|file| file.file_type());
+            let is_device = path.starts_with("/dev") || path.starts_with("/proc");
+            is_device || kind.is_ok_and(|kind| kind.is_fifo() || kind.is_socket() || kind.is_char_device())
+        };
+        if name.starts_with("PARBENCH_") && path.is_absolute() && is_stream(path) {
+            bail!(
+                "{name}={} can be read only once, and in rounds each variant reads it in a process of its own: name a \
+                 regular file, or use plain `cargo bench`",
+                path.display()
+            );
+        }
+    }
+    Ok(())
 }

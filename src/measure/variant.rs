@@ -5,6 +5,7 @@ use std::fmt;
 
 use anyhow::{Context, Result, ensure};
 
+use super::machine::useful_workers;
 use crate::executors::{ExecutorKind, Shapes, Suitability};
 use crate::scenario::Scenario;
 use crate::shape::{MAX_PARALLELISM, Shape};
@@ -27,7 +28,7 @@ pub(crate) struct Selection {
 }
 
 /// An executor with a shape: what is compared.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Variant {
     pub(crate) kind: &'static ExecutorKind,
     pub(crate) shape: Shape,
@@ -38,6 +39,23 @@ pub(crate) struct Variant {
 impl fmt::Display for Variant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.kind.name, self.load)
+    }
+}
+
+impl Variant {
+    /// Parses a variant such as `threads/4`. `tasks` is the number of tasks of a single worker with weak scaling.
+    ///
+    /// # Errors
+    /// If it names no executor of the list, or no shape.
+    pub(crate) fn parse(
+        executors: &[&'static ExecutorKind],
+        text: &str,
+        tasks: Option<usize>,
+    ) -> Result<Variant> {
+        let (name, shape) =
+            text.split_once('/').with_context(|| format!("`{text}` is not a variant such as threads/4"))?;
+        let (kind, shape) = (ExecutorKind::find_in(executors, name)?, shape.parse()?);
+        Ok(Variant { kind, shape, load: tasks.map_or(shape, Shape::from) })
     }
 }
 
@@ -70,15 +88,11 @@ impl Selection {
 
     /// The variants of a scenario, executor by executor, smallest shape first.
     ///
-    /// The scenario's own worker counts are joined by one, the number of physical cores and twice that number: a machine
-    /// with more cores than the article's author had is to be used.
+    /// To the scenario's own worker counts are added one, the number C of useful workers, and 2C: a machine with more CPUs
+    /// than the article's author had is to be used. Of a scenario that computes, counts between C and 2C and above 2C are
+    /// left out: they show nothing that 2C does not.
     pub(crate) fn variants(&self, scenario: &Scenario) -> Vec<Variant> {
-        let cores = num_cpus::get_physical();
-        let own = || {
-            let counts = scenario.workers.iter().copied().chain([1, cores, 2 * cores]);
-            counts.filter(|workers| (1..=MAX_PARALLELISM).contains(workers)).map(Shape::from).collect()
-        };
-        let mut shapes: Vec<Shape> = self.shapes.clone().unwrap_or_else(own);
+        let mut shapes = self.shapes.clone().unwrap_or_else(|| own_shapes(scenario, useful_workers()));
         shapes.sort_unstable();
         shapes.dedup();
         let kinds = self.executors.iter().filter(|kind| match (kind.suits)(&scenario.properties) {
@@ -101,6 +115,15 @@ impl Selection {
         };
         kinds.flat_map(of_kind).collect()
     }
+}
+
+/// The shapes that a scenario is measured with on a machine of so many useful workers.
+fn own_shapes(scenario: &Scenario, useful: usize) -> Vec<Shape> {
+    let counts = scenario.workers.iter().copied().chain([1, useful, 2 * useful]);
+    let is_informative =
+        |workers: &usize| scenario.properties.waits || *workers <= useful || *workers == 2 * useful;
+    let counts = counts.filter(|workers| (1..=MAX_PARALLELISM).contains(workers));
+    counts.filter(is_informative).map(Shape::from).collect()
 }
 
 /// Parses worker counts such as `1,2,4`.

@@ -31,6 +31,14 @@ pub(crate) fn pin_to_cpus(_: &[usize]) -> Result<()> {
     bail!("this system cannot pin a process to CPUs")
 }
 
+/// Raises the limit of open descriptors as far as the system allows: it is often 1,024, and one worker process takes three.
+pub(crate) fn raise_descriptor_limit() {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let raised = rustix::process::Rlimit { current: limit.maximum, ..limit };
+    // If it cannot be raised, what needs more descriptors says so.
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, raised);
+}
+
 /// Limits the private memory of this process.
 #[cfg(not(target_vendor = "apple"))]
 pub(crate) fn limit_memory(bytes: u64) -> Result<()> {

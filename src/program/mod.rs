@@ -1,6 +1,7 @@
 //! This program as its own helper: re-executed as a worker, a fork server or a fixture, and the rules that keep that
 //! safe.
 
+pub(crate) mod allocator;
 pub(crate) mod lifetime;
 pub(crate) mod limits;
 
@@ -72,6 +73,14 @@ pub(crate) fn reexecute(mode: &str) -> Result<Command> {
     };
     command.args([MODE, mode]);
     Ok(command)
+}
+
+/// Moves stdin to a private descriptor and puts /dev/null in its place, so that no task reads what is meant for this
+/// process, and no child inherits it.
+pub(crate) fn take_stdin() -> Result<File> {
+    let commands: OwnedFd = rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3)?;
+    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+    Ok(File::from(commands))
 }
 
 /// Moves stdout to a private descriptor and puts stderr in its place, so that nothing else that is printed mixes with

@@ -4,6 +4,7 @@
 
 mod compute;
 mod files;
+mod isolation;
 mod matrix;
 mod network;
 mod overhead;
@@ -11,6 +12,7 @@ mod transfer;
 
 pub use self::compute::COMPUTE;
 pub use self::files::FILES;
+pub use self::isolation::ISOLATION;
 pub use self::matrix::MATRIX;
 pub use self::network::NETWORK;
 pub use self::overhead::OVERHEAD;
@@ -25,4 +27,5 @@ pub static FAMILIES: &[(&str, &[Scenario])] = &[
     ("matrix", MATRIX),
     ("transfer", TRANSFER),
     ("overhead", OVERHEAD),
+    ("isolation", ISOLATION),
 ];

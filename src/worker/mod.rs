@@ -5,7 +5,6 @@ pub(crate) mod forkserver;
 
 use std::env;
 use std::fs::{File, OpenOptions};
-use std::hint::black_box;
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -20,7 +19,7 @@ use crate::program::lifetime::{die_with_parent, exit_with_owner};
 use crate::program::limits::{limit_memory, pin_to_cpus};
 use crate::program::{self, Role};
 use crate::scenario::Scenario;
-use crate::span::Stamps;
+use crate::span::{Stamps, now};
 use crate::usage::Usage;
 use crate::wire::ledger::Ledger;
 use crate::wire::{Frame, FrameKind, Hello, Link, Output, Setup, VERSION, WireError};
@@ -76,6 +75,8 @@ fn serve(socket: UnixStream, scenarios: &'static [Scenario]) -> Result<()> {
         false => watch_pool(&mut pool_socket)?,
     }
 
+    // For the pool, which asks now and then.
+    let (mut moved_bytes, mut packing_ns) = (0, 0);
     let mut opened: Opened = None;
     while let Some(Frame { kind, id, packet, .. }) = receive(&mut link)? {
         let reply = match kind {
@@ -88,35 +89,29 @@ fn serve(socket: UnixStream, scenarios: &'static [Scenario]) -> Result<()> {
                 continue;
             }
             FrameKind::Call => {
+                let arrived = now();
                 if id > 1 {
                     watch_pool(&mut pool_socket)?;
                 }
-                if id == 2 {
-                    keep_freed_memory();
-                }
                 call(&mut opened, packet).map(|(stamps, output)| {
+                    moved_bytes += output.moved_bytes(true) as u64;
                     // Private arrays leave through shared memory: one copy here, and none in the pool.
                     let packet = if link.shares() { output.into_shared() } else { output };
+                    packing_ns += now() - stamps.stopped + (stamps.started - arrived);
                     Frame { kind: FrameKind::Done, id, stamps, packet }
                 })
             }
-            FrameKind::Measure => Ok(Frame::new(FrameKind::Used, Packet::pack(&Usage::take())?)),
+            FrameKind::Measure => {
+                let (moved_bytes, packing_ns) = (Some(moved_bytes), Some(packing_ns));
+                let used = Usage { moved_bytes, packing_ns, ..Usage::take() };
+                Ok(Frame::new(FrameKind::Used, Packet::pack(&used)?))
+            }
             _ => bail!("the pool sent {kind:?}, which a worker does not understand"),
         };
         let reply = reply.or_else(|cause| failed(id, &cause))?;
         send(&mut link, &reply)?;
     }
     Ok(())
-}
-
-/// Makes the allocator keep what tasks free, as it does in a program that has run for a while.
-///
-/// glibc returns freed blocks of 128 KiB and more to the system until it has once freed a larger one: from then on it
-/// treats blocks of that size as common. A caller has usually freed some, a new worker has not, and would have to get the
-/// pages of its 300 KB of columns again for every task (4,000 page faults and a tenth of the time of a batch of
-/// `csv_load`).
-fn keep_freed_memory() {
-    drop(black_box(Vec::<u8>::with_capacity(16 << 20)));
 }
 
 /// Makes this process end with its pool from now on, unless that has been done.

@@ -1,17 +1,21 @@
 //! A worker process as the system sees it: started, killed and waited for, so that none is left.
 
+use std::io::{self, ErrorKind};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::forkserver;
 use crate::program;
+use crate::usage::{Usage, add_reaped, schedstat_wait_ns};
 
 /// How workers are started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,10 +94,13 @@ impl ChildProcess {
     pub(super) fn try_wait(&mut self) -> Option<Exit> {
         // One that has been reaped is gone, and so is one whose id the fork server never told.
         let Some(pid) = self.pid.filter(|_| !self.reaped) else { return Some(Exit::Unknown) };
-        let exit = match waitpid(Some(pid), WaitOptions::NOHANG) {
+        let exit = match reap(pid) {
             Ok(None) => return None,
-            Ok(Some((_, status))) => Exit::Status(ExitStatus::from_raw(status.as_raw())),
-            Err(rustix::io::Errno::INTR) => return None,
+            Ok(Some((status, used))) => {
+                add_reaped(used);
+                Exit::Status(status)
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => return None,
             // Other code of this program has waited for it, or has told the system to reap all children.
             Err(_) => Exit::Unknown,
         };
@@ -151,6 +158,30 @@ impl std::fmt::Display for Exit {
             Exit::Status(status) => write!(f, "{status}"),
             Exit::Unknown => f.write_str("exit status unknown"),
         }
+    }
+}
+
+/// Reaps a child if it has ended: how it ended, and what it had used.
+fn reap(pid: Pid) -> io::Result<Option<(ExitStatus, Usage)>> {
+    // The file is there until the child is reaped. It covers the first thread, which runs the tasks.
+    let wait = schedstat_wait_ns(Path::new(&format!("/proc/{}/schedstat", pid.as_raw_nonzero())));
+    let (mut status, mut used) = (0, MaybeUninit::<libc::rusage>::zeroed());
+    let pid = pid.as_raw_nonzero().get();
+    // SAFETY: the kernel writes one status and one `rusage` to the pointers; zeroes are valid if it does not.
+    let (reaped, used) =
+        unsafe { (libc::wait4(pid, &mut status, libc::WNOHANG, used.as_mut_ptr()), used.assume_init()) };
+    match reaped {
+        0 => Ok(None),
+        1.. => {
+            let transfer = Usage {
+                peak_bytes: Some(0),
+                moved_bytes: Some(0),
+                packing_ns: Some(0),
+                ..Usage::from_rusage(&used)
+            };
+            Ok(Some((ExitStatus::from_raw(status), Usage { run_queue_wait_ns: wait, ..transfer })))
+        }
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

@@ -10,12 +10,15 @@ use anyhow::{Context, Result};
 use crossbeam::channel::{Receiver, Sender, unbounded};
 
 use crate::data::packet::Packet;
+use crate::span::now;
 
 /// A task's input on its way to a worker.
 pub(super) struct PendingInput {
     pub(super) slot: usize,
     pub(super) task: usize,
     pub(super) input: Packet,
+    /// How long copying took, ns.
+    pub(super) copying_ns: u64,
 }
 
 pub(super) struct Copiers {
@@ -37,7 +40,9 @@ impl Copiers {
             let (inputs, done, mut waker) = (inputs.clone(), done.clone(), waker.try_clone()?);
             let copy = move || {
                 for pending in inputs {
-                    let copied = PendingInput { input: pending.input.into_shared(), ..pending };
+                    let began = now();
+                    let input = pending.input.into_shared();
+                    let copied = PendingInput { input, copying_ns: now() - began, ..pending };
                     // Both fail only once the pool has dropped the other ends.
                     if done.send(copied).is_err() || waker.write_all(b"!").is_err() {
                         break;

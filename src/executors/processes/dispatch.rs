@@ -99,7 +99,8 @@ impl<'a> Dispatch<'a> {
             return self.flush(index);
         }
         // At most as many large inputs are kept as there are workers.
-        let room = if self.large.len() < workers { room } else { 0 };
+        let room = if self.large.len() < workers { room.min(self.queue.len()) } else { 0 };
+        let began = if room > 0 { now() } else { 0 };
         for _ in 0..room {
             let Some(task) = self.queue.pop() else { break };
             match self.job.pack(task) {
@@ -110,6 +111,9 @@ impl<'a> Dispatch<'a> {
                 }
                 Err(cause) => self.entries.push((task, Err(cause))),
             }
+        }
+        if room > 0 {
+            self.pool.transfer.packing_ns += now() - began;
         }
         self.flush(index);
     }
@@ -130,6 +134,7 @@ impl<'a> Dispatch<'a> {
             self.large.push((task, input));
             return false;
         }
+        self.pool.transfer.moved_bytes += input.moved_bytes(true) as u64;
         if !worker.shares() || !input.is_worth_sharing() {
             worker.queue_task(task, input);
             return true;
@@ -141,7 +146,7 @@ impl<'a> Dispatch<'a> {
         match copiers {
             Some(copiers) => {
                 slot.copying = Some(task);
-                copiers.copy(PendingInput { slot: index, task, input });
+                copiers.copy(PendingInput { slot: index, task, input, copying_ns: 0 });
             }
             None => worker.queue_task(task, input.into_shared()),
         }
@@ -150,7 +155,10 @@ impl<'a> Dispatch<'a> {
 
     /// Sends the inputs that have been copied.
     fn send_copied(&mut self) {
-        for PendingInput { slot, task, input } in self.pool.copiers.iter_mut().flat_map(Copiers::copied) {
+        for PendingInput { slot, task, input, copying_ns } in
+            self.pool.copiers.iter_mut().flat_map(Copiers::copied)
+        {
+            self.pool.transfer.packing_ns += copying_ns;
             let slot = &mut self.pool.slots[slot];
             slot.copying = None;
             match &mut slot.worker {
@@ -176,8 +184,11 @@ impl<'a> Dispatch<'a> {
                 Event::Used(_) => {}
                 Event::Answer(task, answer) => {
                     let answer = answer.and_then(|Answer { stamps, output }| {
+                        let arrived = now();
                         self.job.accept(task, output)?;
-                        Ok(TaskSpan::far(task, index, self.began, stamps, now()))
+                        let received = now();
+                        self.pool.transfer.packing_ns += received - arrived;
+                        Ok(TaskSpan::far(task, index, self.began, stamps, received))
                     });
                     self.entries.push((task, answer));
                 }

@@ -60,7 +60,7 @@ use super::{
 use crate::job::Job;
 use crate::program;
 use crate::span::now;
-use crate::usage::Usage;
+use crate::usage::{self, Usage};
 
 pub(super) const KIND: ExecutorKind = ExecutorKind {
     name: "processes",
@@ -100,6 +100,15 @@ struct Processes {
     copiers: Option<Copiers>,
     /// Workers that have been told to end and must be waited for.
     retired: Vec<WorkerHandle>,
+    /// What this side has moved to workers, and the time that packing took.
+    transfer: Transfer,
+}
+
+/// Bytes moved to the other side, and time spent packing, unpacking and copying, ns.
+#[derive(Clone, Copy, Debug, Default)]
+struct Transfer {
+    moved_bytes: u64,
+    packing_ns: u64,
 }
 
 /// A worker's place in the pool.
@@ -122,8 +131,14 @@ impl Processes {
         );
         let workers = options.shape.workers;
         let slots = (0..workers).map(|_| Slot::default()).collect();
-        let mut pool =
-            Processes { method, options: options.clone(), slots, copiers: None, retired: Vec::new() };
+        let mut pool = Processes {
+            method,
+            options: options.clone(),
+            slots,
+            copiers: None,
+            retired: Vec::new(),
+            transfer: Transfer::default(),
+        };
         (0..workers).try_for_each(|slot| pool.start_worker(slot).map(drop))?;
         Ok(pool)
     }
@@ -148,7 +163,7 @@ impl Processes {
     }
 
     /// Starts a worker in every empty slot and has each worker open the scenario.
-    fn prepare(&mut self, scenario: &'static str) -> Result<()> {
+    fn open(&mut self, scenario: &'static str) -> Result<()> {
         for index in 0..self.slots.len() {
             let slot = &mut self.slots[index];
             slot.failed_starts = 0;
@@ -231,17 +246,24 @@ fn receive_until_open(
 }
 
 impl Executor for Processes {
-    fn execute(&mut self, job: &Arc<dyn Job>) -> Result<Outcome> {
+    fn prepare(&mut self, job: &Arc<dyn Job>) -> Result<()> {
         ensure!(u32::try_from(job.tasks()).is_ok(), "{} tasks are too many for one batch", job.tasks());
         ensure_enough_states(&**job, self.slots.len())?;
         // Workers are told of the memory that this sets free before the clock starts.
         job.clear();
-        self.prepare(job.scenario())?;
+        self.open(job.scenario())
+    }
+
+    fn execute(&mut self, job: &Arc<dyn Job>) -> Result<Outcome> {
+        self.prepare(job)?;
         Ok(time_batch(&**job, |began| Dispatch::new(self, &**job, began).run()))
     }
 
-    fn usage(&mut self) -> Usage {
-        let mut sum = Usage::take();
+    fn worker_usage(&mut self) -> Usage {
+        let Transfer { moved_bytes, packing_ns } = self.transfer;
+        let own = Usage { moved_bytes: Some(moved_bytes), packing_ns: Some(packing_ns), ..Usage::ZERO };
+        // A worker that ends from here on is missing in this reading, and counts as reaped in the next.
+        let mut sum = own + usage::reaped();
         let until = now() + USAGE_TIMEOUT.as_nanos() as u64;
         for worker in self.slots.iter_mut().flat_map(|slot| &mut slot.worker) {
             worker.request_usage();
@@ -257,7 +279,7 @@ impl Executor for Processes {
                         let _ =
                             poll(&mut [PollFd::new(&*worker, PollFlags::IN)], Some(&timespec_until(until)));
                     }
-                    // `prepare` replaces it before the next batch.
+                    // It is replaced before the next batch.
                     Ok(None) | Err(_) => break None,
                 }
             };

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 use crate::workload::{Inputs, Size, Workload};
 
 /// As in the article: with three workers, some are idle in the last round.
-const TASKS: usize = 16;
+const TASKS: u64 = 16;
 const KEYS: u64 = 10;
 
 pub(super) struct DictLoop;
@@ -28,7 +28,9 @@ impl Workload for DictLoop {
     type Worker = ();
 
     fn prepare(size: Size) -> Result<Inputs<u64>> {
-        Ok(Inputs::new(vec![size.pick(10_000, 1_000_000, 10_000_000); TASKS]))
+        let n = size.pick(10_000, 500_000, 10_000_000);
+        // The tasks differ by one number each, so that swapped answers are noticed.
+        Ok(Inputs::new((n..n + TASKS).collect()))
     }
 
     fn run(_: &mut (), &n: &u64) -> Result<[u64; KEYS as usize]> {

@@ -7,6 +7,7 @@ mod prime_sum;
 mod random_forest;
 mod random_product;
 
+pub(super) use self::cpu_loop::{check_count, count_from};
 use crate::scenario::Scenario;
 
 /// Computation with hardly any data.

@@ -4,16 +4,16 @@
 //! cores of its machine. The article maps over single numbers. Here a task is a chunk of numbers, since the cost of a
 //! task is measured separately (`empty_task`).
 
+use std::sync::OnceLock;
+
 use anyhow::{Result, ensure};
 
 use crate::workload::{Inputs, Size, Workload};
 
 /// 64 chunks: four for each of the article's 16 workers, since later chunks take longer than early ones.
 const CHUNKS: u32 = 64;
-/// Sum of the primes below 10^4.
-const SUM_BELOW_10_4: u64 = 5_736_396;
-/// Sum of the primes below 10^6, the article's limit.
-const SUM_BELOW_10_6: u64 = 37_550_402_023;
+/// The article's limit.
+const LIMIT: usize = 1_000_000;
 
 pub(super) struct PrimeSum;
 
@@ -36,12 +36,29 @@ impl Workload for PrimeSum {
     }
 
     fn check(chunks: &[(u32, u32)], sums: &[u64]) -> Result<()> {
-        let limit = chunks[chunks.len() - 1].1;
-        let expected = if limit == 10_000 { SUM_BELOW_10_4 } else { SUM_BELOW_10_6 };
-        let sum: u64 = sums.iter().sum();
-        ensure!(sum == expected, "the primes below {limit} add up to {expected}, not {sum}");
+        static SIEVE: OnceLock<Vec<bool>> = OnceLock::new();
+        let prime = SIEVE.get_or_init(|| sieve(LIMIT));
+        for (&(first, end), &sum) in chunks.iter().zip(sums) {
+            let expected: u64 = (first..end).filter(|&n| prime[n as usize]).map(u64::from).sum();
+            ensure!(
+                sum == expected,
+                "the primes from {first} to below {end} add up to {expected}, not {sum}"
+            );
+        }
         Ok(())
     }
+}
+
+/// The sieve of Eratosthenes, which has nothing in common with trial division: whether each number is prime.
+fn sieve(limit: usize) -> Vec<bool> {
+    let mut prime = vec![true; limit];
+    prime[..2].fill(false);
+    for n in 2..limit {
+        if prime[n] {
+            (n * n..limit).step_by(n).for_each(|multiple| prime[multiple] = false);
+        }
+    }
+    prime
 }
 
 /// Trial division by 2, 3 and all 6k ± 1 up to the square root.
@@ -66,24 +83,12 @@ fn is_prime(n: u32) -> bool {
 mod tests {
     use super::*;
 
-    /// The sieve of Eratosthenes, which has nothing in common with trial division.
-    fn sieve(limit: usize) -> Vec<bool> {
-        let mut prime = vec![true; limit];
-        prime[..2].fill(false);
-        for n in 2..limit {
-            if prime[n] {
-                (n * n..limit).step_by(n).for_each(|multiple| prime[multiple] = false);
-            }
-        }
-        prime
-    }
-
     #[test]
-    fn trial_division_and_the_expected_sums_agree_with_a_sieve() {
-        let prime = sieve(1_000_000);
+    fn trial_division_and_known_sums_agree_with_the_sieve() {
+        let prime = sieve(LIMIT);
         let sum = |limit: usize| (0..limit).filter(|&n| prime[n]).map(|n| n as u64).sum::<u64>();
-        assert_eq!(sum(10_000), SUM_BELOW_10_4);
-        assert_eq!(sum(1_000_000), SUM_BELOW_10_6);
+        assert_eq!(sum(10_000), 5_736_396);
+        assert_eq!(sum(LIMIT), 37_550_402_023);
         assert!((0..20_000).all(|n| is_prime(n) == prime[n as usize]));
     }
 

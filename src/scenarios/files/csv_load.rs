@@ -15,6 +15,7 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::table;
+use crate::data::packet::Packet;
 use crate::fixtures::csv::Csv;
 use crate::fixtures::folder::Folder;
 use crate::random::splitmix;
@@ -64,6 +65,11 @@ impl Workload for CsvLoad {
             Choice { folder: folder.path().into(), seed, expected }
         };
         Ok(Inputs::new((0..TASKS).map(choice).collect()).keep(folder))
+    }
+
+    /// The folder is another one each time.
+    fn input_digest(choice: &Choice) -> Result<u64> {
+        Ok(Packet::pack(&(choice.seed, choice.expected.clone()))?.digest())
     }
 
     fn run(_: &mut (), Choice { folder, seed, .. }: &Choice) -> Result<Summary> {

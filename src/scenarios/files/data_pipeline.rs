@@ -14,6 +14,7 @@ use ndarray::{Array2, ArrayView2, ShapeBuilder};
 use serde::{Deserialize, Serialize};
 
 use super::table;
+use crate::data::packet::Packet;
 use crate::fixtures::csv::Csv;
 use crate::fixtures::folder::Folder;
 use crate::workload::{Inputs, Size, Workload};
@@ -51,6 +52,11 @@ impl Workload for DataPipeline {
             Ok(files)
         };
         Ok(Inputs::new((0..TASKS).map(files).collect::<Result<_>>()?).keep(folder))
+    }
+
+    /// The folder is another one each time.
+    fn input_digest(files: &Files) -> Result<u64> {
+        Ok(Packet::pack(&files.csv.seed)?.digest())
     }
 
     fn run(_: &mut (), Files { from, to, .. }: &Files) -> Result<usize> {

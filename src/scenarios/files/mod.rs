@@ -10,6 +10,7 @@ use crate::scenario::Scenario;
 /// Reading and writing files.
 pub static FILES: &[Scenario] = &[
     Scenario::of::<text_write::TextWrite>(),
+    Scenario::of::<text_write::TextWriteShared>(),
     Scenario::of::<csv_load::CsvLoad>(),
     Scenario::of::<data_pipeline::DataPipeline>(),
 ];

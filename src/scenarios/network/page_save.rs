@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
 use super::url_download::Browser;
+use crate::data::packet::Packet;
 use crate::fixtures::folder::Folder;
 use crate::fixtures::http::{Http, Page};
 use crate::workload::{Inputs, Scaling, Size, Workload};
@@ -36,6 +37,7 @@ pub(super) struct Pages {
 impl Workload for PageSave {
     const NAME: &'static str = "page_save";
     const WORKERS: &'static [usize] = &[1, 2, 4, 8];
+    const WAITS: bool = true;
     const SCALING: Scaling = Scaling::Weak;
     type Input = Pages;
     type Output = Vec<Digest>;
@@ -52,6 +54,11 @@ impl Workload for PageSave {
             Pages { urls, file: folder.path().join(format!("{task}.txt")), expected }
         };
         Ok(Inputs::new((0..TASKS).map(input).collect()).keep((server, folder)))
+    }
+
+    /// The server and the folder are others each time.
+    fn input_digest(pages: &Pages) -> Result<u64> {
+        Ok(Packet::pack(&pages.expected)?.digest())
     }
 
     fn run(browser: &mut Browser, Pages { urls, file, .. }: &Pages) -> Result<Vec<Digest>> {

@@ -16,6 +16,7 @@ use rustls::crypto::ring;
 use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
+use crate::data::packet::Packet;
 use crate::fixtures::http::{Http, Page};
 use crate::workload::{Inputs, Size, Workload};
 
@@ -79,14 +80,23 @@ impl Browser {
 impl Workload for UrlDownload {
     const NAME: &'static str = "url_download";
     const WORKERS: &'static [usize] = &[1, 2, 4, 8, 16];
+    const WAITS: bool = true;
     type Input = Source;
     type Output = Digest;
     type Worker = Browser;
 
     fn prepare(size: Size) -> Result<Inputs<Source>> {
         match env::var_os(URLS) {
-            Some(file) => read_urls(Path::new(&file)).map(Inputs::new),
+            Some(file) => read_urls(Path::new(&file)).map(|urls| Inputs::new(urls).answers_may_differ()),
             None => fixture(size),
+        }
+    }
+
+    /// The fixture has another port each time.
+    fn input_digest(source: &Source) -> Result<u64> {
+        match source.expected {
+            Some(expected) => Ok(Packet::pack(&expected)?.digest()),
+            None => Ok(Packet::pack(&source.url)?.digest()),
         }
     }
 
@@ -106,7 +116,7 @@ impl Workload for UrlDownload {
 
 fn fixture(size: Size) -> Result<Inputs<Source>> {
     let server = Http::start()?;
-    let delay = Duration::from_millis(size.pick(1, 20, 360));
+    let delay = Duration::from_millis(size.pick(1, 10, 360));
     let bytes = size.pick(1 << 10, 64 << 10, 1 << 20);
     let source = |seed| {
         let page = Page { seed, bytes, delay, fault: None };

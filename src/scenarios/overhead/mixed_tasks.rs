@@ -24,30 +24,32 @@ pub(super) struct MixedTasks;
 
 impl Workload for MixedTasks {
     const NAME: &'static str = "mixed_tasks";
-    type Input = u64;
+    /// The task's number, and its steps.
+    type Input = (u64, u64);
     type Output = u64;
     type Worker = ();
 
-    fn prepare(size: Size) -> Result<Inputs<u64>> {
-        let tasks = size.pick(40, 200, 2_000);
+    fn prepare(size: Size) -> Result<Inputs<(u64, u64)>> {
+        let tasks = size.pick(40, 100, 2_000);
         let steps = |task| if task % LONG_INTERVAL == 0 { LONG } else { SHORT };
         let mut tasks: Vec<_> = (0..tasks).map(|task| steps(task) / size.pick(10, 1, 1)).collect();
         shuffle(&mut tasks, &mut { SEED });
-        Ok(Inputs::new(tasks))
+        Ok(Inputs::new((0..).zip(tasks).collect()))
     }
 
     /// Uses only registers: on some machines, the time to load a value that was just stored varies by a factor of
     /// seven.
-    fn run(_: &mut (), &steps: &u64) -> Result<u64> {
-        Ok(walk(steps))
+    fn run(_: &mut (), &(task, steps): &(u64, u64)) -> Result<u64> {
+        // With its number, so that swapped answers are noticed.
+        Ok(walk(steps) ^ task)
     }
 
     /// Walks again, once for each of the two lengths.
-    fn check(tasks: &[u64], ends: &[u64]) -> Result<()> {
+    fn check(tasks: &[(u64, u64)], ends: &[u64]) -> Result<()> {
         let mut exact = BTreeMap::new();
-        for (&steps, &end) in tasks.iter().zip(ends) {
-            let exact = *exact.entry(steps).or_insert_with(|| walk(steps));
-            ensure!(end == exact, "{steps} steps lead to {exact:#x}, not to {end:#x}");
+        for (&(task, steps), &end) in tasks.iter().zip(ends) {
+            let (exact, end) = (*exact.entry(steps).or_insert_with(|| walk(steps)), end ^ task);
+            ensure!(end == exact, "task {task}: {steps} steps lead to {exact:#x}, not to {end:#x}");
         }
         Ok(())
     }

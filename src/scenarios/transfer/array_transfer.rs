@@ -19,8 +19,10 @@ pub(super) struct ArrayTransfer;
 #[derive(Serialize, Deserialize)]
 pub(super) struct Matrix {
     rows: usize,
-    /// Row by row.
+    /// Row by row; the same for all tasks.
     pub(super) numbers: Array<f64>,
+    /// What the numbers are multiplied by: each task has its own, so that swapped answers are noticed.
+    pub(super) factor: f64,
 }
 
 impl Matrix {
@@ -30,12 +32,13 @@ impl Matrix {
     }
 }
 
-/// Returns the same matrix for every task; `make` makes its numbers, given their count.
+/// Returns the same matrix for every task, with a factor of its own: 2 for the first, as in the article. `make` makes the
+/// numbers, given their count.
 pub(super) fn matrices(size: Size, make: impl FnOnce(usize) -> Result<Array<f64>>) -> Result<Inputs<Matrix>> {
     let rows = size.pick(100, 10_000, 10_000);
     let numbers = make(rows * COLUMNS)?;
-    let matrix = || Matrix { rows, numbers: numbers.clone() };
-    Ok(Inputs::new((0..size.pick(4, 4, 16)).map(|_| matrix()).collect()))
+    let matrix = |task| Matrix { rows, numbers: numbers.clone(), factor: f64::from(task + 2) };
+    Ok(Inputs::new((0..size.pick(4, 4, 16)).map(matrix).collect()))
 }
 
 impl Workload for ArrayTransfer {
@@ -49,24 +52,29 @@ impl Workload for ArrayTransfer {
         matrices(size, |length| Ok((0..length).map(|i| i as f64).collect::<Vec<_>>().into()))
     }
 
-    fn run(_: &mut (), x: &Matrix) -> Result<Array<f64>> {
-        let x = ArrayView2::from_shape(x.shape(), &x.numbers).context("the numbers do not make a matrix")?;
-        let (doubled, offset) = (&x * 2.0).into_raw_vec_and_offset();
+    fn run(_: &mut (), matrix: &Matrix) -> Result<Array<f64>> {
+        let x = ArrayView2::from_shape(matrix.shape(), &matrix.numbers);
+        let x = x.context("the numbers do not make a matrix")?;
+        let (product, offset) = (&x * matrix.factor).into_raw_vec_and_offset();
         ensure!(offset.unwrap_or(0) == 0, "the new array does not begin at the start of its memory");
-        Ok(doubled.into())
+        Ok(product.into())
     }
 
     fn check(inputs: &[Matrix], outputs: &[Array<f64>]) -> Result<()> {
-        check_doubled(inputs, outputs)
+        check_products(inputs, outputs)
     }
 }
 
-pub(super) fn check_doubled(inputs: &[Matrix], outputs: &[Array<f64>]) -> Result<()> {
+pub(super) fn check_products(inputs: &[Matrix], outputs: &[Array<f64>]) -> Result<()> {
     ensure!(inputs.len() == outputs.len(), "{} arrays were returned, not {}", outputs.len(), inputs.len());
-    for (task, (Matrix { numbers: x, .. }, doubled)) in inputs.iter().zip(outputs).enumerate() {
-        ensure!(x.len() == doubled.len(), "task {task} returned {} numbers, not {}", doubled.len(), x.len());
-        let wrong = x.iter().zip(&doubled[..]).position(|(x, doubled)| *doubled != x * 2.0);
-        ensure!(wrong.is_none(), "task {task}: number {} is not doubled", wrong.unwrap_or_default());
+    for (task, (Matrix { numbers: x, factor, .. }, product)) in inputs.iter().zip(outputs).enumerate() {
+        ensure!(x.len() == product.len(), "task {task} returned {} numbers, not {}", product.len(), x.len());
+        let wrong = x.iter().zip(&product[..]).position(|(x, product)| *product != x * factor);
+        ensure!(
+            wrong.is_none(),
+            "task {task}: number {} is not {factor} times as large",
+            wrong.unwrap_or_default()
+        );
     }
     Ok(())
 }

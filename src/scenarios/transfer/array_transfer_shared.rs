@@ -8,7 +8,7 @@
 use anyhow::{Context, Result};
 use ndarray::{ArrayView2, ArrayViewMut2, Zip};
 
-use super::array_transfer::{Matrix, check_doubled, matrices};
+use super::array_transfer::{Matrix, check_products, matrices};
 use crate::data::array::Array;
 use crate::workload::{Inputs, Size, Workload};
 
@@ -29,16 +29,16 @@ impl Workload for ArrayTransferShared {
         })
     }
 
-    fn run(_: &mut (), x: &Matrix) -> Result<Array<f64>> {
-        let shape = x.shape();
-        let x = ArrayView2::from_shape(shape, &x.numbers).context("the numbers do not make a matrix")?;
-        Array::shared(x.len(), |doubled| {
-            let doubled = ArrayViewMut2::from_shape(shape, doubled).expect("it has the same length as x");
-            Zip::from(doubled).and(x).for_each(|doubled, x| *doubled = x * 2.0);
+    fn run(_: &mut (), matrix: &Matrix) -> Result<Array<f64>> {
+        let (shape, factor) = (matrix.shape(), matrix.factor);
+        let x = ArrayView2::from_shape(shape, &matrix.numbers).context("the numbers do not make a matrix")?;
+        Array::shared(x.len(), |product| {
+            let product = ArrayViewMut2::from_shape(shape, product).expect("it has the same length as x");
+            Zip::from(product).and(x).for_each(|product, x| *product = x * factor);
         })
     }
 
     fn check(inputs: &[Matrix], outputs: &[Array<f64>]) -> Result<()> {
-        check_doubled(inputs, outputs)
+        check_products(inputs, outputs)
     }
 }

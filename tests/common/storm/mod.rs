@@ -136,7 +136,7 @@ impl Storm {
                 self.batch(&mut *pool, &settings, kind, false, random)?;
                 if random.once_in(10) {
                     self.enter(Phase::Idle, "the question what a pool has used");
-                    pool.usage();
+                    pool.worker_usage();
                 }
                 if random.once_in(3) {
                     thread::sleep(Duration::from_micros(random.below(4_000)));

@@ -28,6 +28,13 @@ pub(in crate::scenarios) struct Sample {
     values: Vec<f32>,
 }
 
+/// Draws `fitted` times from as many rows, with replacement: how many times each row was drawn.
+pub(super) fn draw_times(fitted: usize, random: &mut Xoshiro256PlusPlus) -> Vec<u8> {
+    let mut times = vec![0; fitted];
+    (0..fitted).for_each(|_| times[random.random_range(0..fitted)] += 1);
+    times
+}
+
 /// One feature of a sample.
 pub(super) struct Feature<'a> {
     pub(super) ranks: &'a [u16],
@@ -46,8 +53,7 @@ impl Sample {
         random: &mut Xoshiro256PlusPlus,
     ) -> Result<()> {
         ensure!(fitted <= MAX_ROWS, "cannot fit {fitted} rows: the maximum is {MAX_ROWS}");
-        let mut times = vec![0; fitted];
-        (0..fitted).for_each(|_| times[random.random_range(0..fitted)] += 1);
+        let times = draw_times(fitted, random);
         let drawn: Vec<usize> = (0..fitted).filter(|&row| times[row] > 0).collect();
         let mut columns: Vec<_> = table.chunks_exact(rows).collect();
         let classes = columns.pop().context("the table has no columns")?;

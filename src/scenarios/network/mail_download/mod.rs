@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use self::client::{MAILBOX, MAILBOX_PASSWORD, MailboxAddress, Tls};
 use super::digest::Digest;
+use crate::data::packet::Packet;
 use crate::fixtures::folder::Folder;
 use crate::fixtures::imap::{Account, Imap};
 use crate::fixtures::mail::mail;
@@ -43,6 +44,7 @@ pub(super) struct Download {
 impl Workload for MailDownload {
     const NAME: &'static str = "mail_download";
     const WORKERS: &'static [usize] = &[1, 2, 4, 10];
+    const WAITS: bool = true;
     const SPLIT: Option<Split<Download>> = Some(split);
     type Input = Download;
     type Output = Vec<Digest>;
@@ -66,13 +68,18 @@ impl Workload for MailDownload {
         }
         let server = Imap::start()?;
         let account = Account {
-            mails: size.pick(20, MAILS as u32, MAILS as u32),
+            mails: size.pick(20, 50, MAILS as u32),
             delay: Duration::from_millis(size.pick(1, 3, 100)),
             ..Account::default()
         };
         let (address, seed) = (MailboxAddress::fixture(&server, &account), Some(account.seed));
         let download = Download { address, numbers: (1..=account.mails).collect(), folder: path, seed };
         Ok(Inputs::new(vec![download]).keep((server, folder)))
+    }
+
+    /// The server and the folder are others each time.
+    fn input_digest(download: &Download) -> Result<u64> {
+        Ok(Packet::pack(&(download.numbers.clone(), download.seed))?.digest())
     }
 
     fn run(tls: &mut Tls, download: &Download) -> Result<Vec<Digest>> {
