@@ -37,7 +37,7 @@ pub(crate) fn main(scenarios: &'static [Scenario], selection: &Selection) {
         for variant in selection.variants(scenario) {
             let mut warm = None;
             if plain {
-                // Ten long batches may not fit, and Criterion would warn of it: it has to know beforehand.
+                // Two batches a sample at least: of a plan with one each, Criterion warns.
                 let batch = warm_up(scenario, selection, variant, &mut prepared, &mut warm);
                 let batch = exit_unless_ok(batch, &mut prepared, &mut warm);
                 group.measurement_time(MEASUREMENT.max(batch.mul_f64(1.1 * SAMPLES as f64)));

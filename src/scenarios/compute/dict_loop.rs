@@ -28,7 +28,7 @@ impl Workload for DictLoop {
     type Worker = ();
 
     fn prepare(size: Size) -> Result<Inputs<u64>> {
-        let n = size.pick(10_000, 500_000, 10_000_000);
+        let n = size.pick(10_000, 300_000, 10_000_000);
         // The tasks differ by one number each, so that swapped answers are noticed.
         Ok(Inputs::new((n..n + TASKS).collect()))
     }

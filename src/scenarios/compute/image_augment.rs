@@ -3,7 +3,7 @@
 //! Article 000's motivation, which gives no seconds: in a competition on satellite pictures, "data augmentation was my
 //! biggest bottleneck. The methods I used, rotations, flips, zooms and crops, relied on Numpy and ran on the CPU".
 //! That competition's JPEGs had 256 x 256 pixels, and so have these, which are generated from a seed and decoded from
-//! memory. The result has 224 x 224 pixels, the input size of many networks. There are 5,000 tasks, or 64, over 32
+//! memory. The result has 224 x 224 pixels, the input size of many networks. There are 5,000 tasks, or 32, over 32
 //! different pictures.
 
 use std::collections::HashMap;
@@ -74,7 +74,7 @@ impl Workload for ImageAugment {
             let photo = task % photos;
             Augmentation { photo, jpeg: jpegs[photo as usize].clone(), transform: Transform::random(task) }
         };
-        Ok(Inputs::new((0..size.pick(4, 64, 5_000)).map(input).collect()))
+        Ok(Inputs::new((0..size.pick(4, 32, 5_000)).map(input).collect()))
     }
 
     fn run(_: &mut (), Augmentation { jpeg, transform, .. }: &Augmentation) -> Result<Digest> {

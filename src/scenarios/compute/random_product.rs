@@ -52,7 +52,7 @@ impl Workload for RandomProduct {
     type Worker = ();
 
     fn prepare(size: Size) -> Result<Inputs<Sample>> {
-        let numbers = size.pick(500, 20_000, 50_000);
+        let numbers = size.pick(500, 14_000, 50_000);
         Ok(Inputs::new((0..TASKS).map(|seed| Sample { seed, numbers }).collect()))
     }
 

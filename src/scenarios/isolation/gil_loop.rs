@@ -33,7 +33,7 @@ impl Workload for GilLoop {
 
     /// The tasks differ by one number each, so that swapped answers are noticed.
     fn prepare(size: Size) -> Result<Inputs<u64>> {
-        let n = size.pick(100_000, 60_000_000, 60_000_000);
+        let n = size.pick(100_000, 48_000_000, 60_000_000);
         Ok(Inputs::new((n..n + TASKS).collect()))
     }
 

@@ -81,8 +81,8 @@ impl Workload for MatrixInverseInner {
 }
 
 fn inputs(size: Size) -> Inputs<RandomMatrix> {
-    let rows = size.pick(60, 500, 2_000);
-    Inputs::new((0..TASKS).map(|seed| RandomMatrix { seed, rows }).collect())
+    let (tasks, rows) = size.pick((TASKS, 60), (8, 500), (TASKS, 2_000));
+    Inputs::new((0..tasks).map(|seed| RandomMatrix { seed, rows }).collect())
 }
 
 /// Makes each matrix again, and multiplies it by what the task says is A⁻¹v: outside the clock, it need not be fast.

@@ -45,7 +45,7 @@ impl Workload for PageSave {
 
     fn prepare(size: Size) -> Result<Inputs<Pages>> {
         let (server, folder) = (Http::start()?, Folder::new()?);
-        let number = size.pick(2, 5, 20);
+        let number = size.pick(2, 3, 20);
         let delay = Duration::from_millis(size.pick(1, 10, 50));
         let input = |task| {
             let seeds = task * number..(task + 1) * number;

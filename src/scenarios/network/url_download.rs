@@ -116,7 +116,7 @@ impl Workload for UrlDownload {
 
 fn fixture(size: Size) -> Result<Inputs<Source>> {
     let server = Http::start()?;
-    let delay = Duration::from_millis(size.pick(1, 10, 360));
+    let delay = Duration::from_millis(size.pick(1, 8, 360));
     let bytes = size.pick(1 << 10, 64 << 10, 1 << 20);
     let source = |seed| {
         let page = Page { seed, bytes, delay, fault: None };

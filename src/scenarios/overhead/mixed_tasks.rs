@@ -30,7 +30,7 @@ impl Workload for MixedTasks {
     type Worker = ();
 
     fn prepare(size: Size) -> Result<Inputs<(u64, u64)>> {
-        let tasks = size.pick(40, 100, 2_000);
+        let tasks = size.pick(40, 60, 2_000);
         let steps = |task| if task % LONG_INTERVAL == 0 { LONG } else { SHORT };
         let mut tasks: Vec<_> = (0..tasks).map(|task| steps(task) / size.pick(10, 1, 1)).collect();
         shuffle(&mut tasks, &mut { SEED });

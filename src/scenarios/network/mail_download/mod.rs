@@ -68,7 +68,7 @@ impl Workload for MailDownload {
         }
         let server = Imap::start()?;
         let account = Account {
-            mails: size.pick(20, 50, MAILS as u32),
+            mails: size.pick(20, 30, MAILS as u32),
             delay: Duration::from_millis(size.pick(1, 3, 100)),
             ..Account::default()
         };
