@@ -24,6 +24,7 @@ use parbench::executors::{ExecutorKind, PoolOptions};
 use parbench::fixtures::http::{Http, Page};
 use parbench::fixtures::imap::{Imap, PASSWORD};
 use parbench::fixtures::mail::mail;
+use parbench::measure::read_records;
 use parbench::scenarios::NETWORK;
 use parbench::{Scenario, Size};
 
@@ -249,17 +250,15 @@ fn second_server() -> Result<()> {
 /// The one sentence and the status that a mailbox ends a run with; never with its password.
 fn sentence(server: &Server, url: &str) -> Result<String> {
     let output = server.run(&["parbench", "rounds", "mail_download", "--rounds", "1"], url)?;
-    let error = String::from_utf8(output.stderr)?;
-    ensure!(
-        output.status.code() == Some(2) && output.stdout.is_empty(),
-        "{url}: {:?}, {error}",
-        output.status
-    );
-    ensure!(
-        error.lines().count() == 1 && error.starts_with("error: cannot prepare `mail_download`: "),
-        "{url}: {error}"
-    );
-    ensure!(!error.contains("tiger") && !error.contains("sesame"), "{url}: {error}");
+    let (error, printed) = (String::from_utf8(output.stderr)?, String::from_utf8(output.stdout)?);
+    ensure!(output.status.code() == Some(2), "{url}: {:?}, {error}", output.status);
+    let (_, records) = read_records(printed.as_bytes())?;
+    ensure!(records.iter().all(|record| record.error.is_some()), "{url}: {printed}");
+    let prefix = "error: mail_download on serial/1: cannot prepare `mail_download`: ";
+    ensure!(error.lines().count() == 1 && error.starts_with(prefix), "{url}: {error}");
+    for text in [&error, &printed] {
+        ensure!(!text.contains("tiger") && !text.contains("sesame"), "{url}: {text}");
+    }
     Ok(error)
 }
 

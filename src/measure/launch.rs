@@ -61,7 +61,7 @@ impl Launch<'_> {
             succeeded &= failed.is_empty();
             failed.into_iter().try_for_each(&mut *sink)?;
             succeeded &= self.observe(group, sink)?;
-            if entrants.len() == before {
+            if entrants.len() == before && before > 0 {
                 bail!("{}: there is not enough memory for one more variant", self.spec.scenario);
             }
         }
@@ -113,7 +113,14 @@ impl Launch<'_> {
                         fill(&mut record, &header);
                         group.push(Contestant { record, cells: vec![cell] });
                     }
-                    Err(error) => failed.push(Record { error: Some(format!("{error:#}")), ..record }),
+                    Err(error) => {
+                        failed.push(Record { error: Some(anyhow_line(&error)), ..record });
+                        if variant.kind.isolation == Isolation::Caller {
+                            // Without serial there is nothing to compare with; the others would fail as well.
+                            entrants.clear();
+                            return Ok((Vec::new(), failed));
+                        }
+                    }
                 }
             }
             memory.note(group.len());

@@ -7,6 +7,7 @@ use std::hash::{DefaultHasher, Hasher};
 use std::io::Write;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
+use std::process;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -42,7 +43,7 @@ pub(crate) fn main(
             } else {
                 write!(results, "{}", error.render())?;
             }
-            std::process::exit(error.exit_code());
+            process::exit(error.exit_code());
         }
     };
     let mut selection = Selection::from_env(executors)?;
@@ -118,8 +119,9 @@ impl Run {
     }
 
     fn measure(&self, scenarios: &[&'static Scenario], results: &mut impl Write) -> Result<()> {
-        let (rounds, launches, first) =
-            (self.number("rounds"), self.number("launches"), self.number("first-launch"));
+        let (rounds, first) = (self.number("rounds"), self.number("first-launch"));
+        // A launch without a round would have nothing to say.
+        let launches = self.number("launches").min(rounds);
         let seed: u64 = *self.arguments.get_one("seed").expect("it has a default");
         let header = RunHeader {
             format: FORMAT.into(),
@@ -131,9 +133,8 @@ impl Run {
             machine: Machine::this(),
             ..RunHeader::default()
         };
-        let mut failed = Vec::new();
-        // A launch without a round has nothing to say.
-        for launch in 0..launches.min(rounds) {
+        let (mut failed, mut errors) = (Vec::new(), 0);
+        for launch in 0..launches {
             let number = first + launch;
             // In one piece, so that a run that is killed leaves whole lines.
             let mut print = |line: String| {
@@ -163,6 +164,7 @@ impl Run {
                 let mut sink = |record: Record| {
                     if let Some(error) = &record.error {
                         eprintln!("error: {error}");
+                        errors += 1;
                     }
                     print(serde_json::to_string(&record)?)
                 };
@@ -170,10 +172,17 @@ impl Run {
                     Ok(true) => continue,
                     Ok(false) => {}
                     // What is wrong with one scenario is not wrong with the next.
-                    Err(error) => eprintln!("error: {error:#}"),
+                    Err(error) => {
+                        eprintln!("error: {error:#}");
+                        errors += 1;
+                    }
                 }
                 failed.push(scenario.name);
             }
+        }
+        if errors == 1 {
+            // It has been said.
+            process::exit(2);
         }
         failed.dedup();
         ensure!(failed.is_empty(), "there is no comparison of {}: see above", failed.join(", "));
