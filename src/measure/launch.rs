@@ -34,7 +34,7 @@ pub(super) struct Launch<'a> {
     pub(super) judged: &'a [Variant],
     /// Whether the ceiling is measured too.
     pub(super) ceiling: bool,
-    /// Whether round 0 has spans.
+    /// Whether the first round has spans.
     pub(super) spans: bool,
     /// A cell of the scenario, whatever the variant.
     pub(super) spec: &'a CellSpec,
@@ -61,9 +61,12 @@ impl Launch<'_> {
             succeeded &= failed.is_empty();
             failed.into_iter().try_for_each(&mut *sink)?;
             succeeded &= self.observe(group, sink)?;
-            if entrants.len() == before && before > 0 {
+            if entrants.len() == before {
                 bail!("{}: there is not enough memory for one more variant", self.spec.scenario);
             }
+            // The anchors run again in the next group: in rounds of their own, since nothing of two groups is compared, and
+            // since two records of one key would be refused.
+            self.rounds = self.rounds.end..2 * self.rounds.end - self.rounds.start;
         }
         Ok(succeeded)
     }
@@ -114,7 +117,7 @@ impl Launch<'_> {
                         group.push(Contestant { record, cells: vec![cell] });
                     }
                     Err(error) => {
-                        failed.push(Record { error: Some(anyhow_line(&error)), ..record });
+                        failed.push(Record { error: Some(format!("{error:#}")), ..record });
                         if variant.kind.isolation == Isolation::Caller {
                             // Without serial there is nothing to compare with; the others would fail as well.
                             entrants.clear();
@@ -157,7 +160,7 @@ impl Launch<'_> {
                 let cells = (0..shape.parallelism()).map(|_| Cell::start(self.spec_of(&one)));
                 let mut cells = cells.collect::<Result<Vec<_>>>()?;
                 let headers = cells.iter_mut().map(Cell::wait_until_ready).collect::<Result<Vec<_>>>()?;
-                Ok((cells, headers))
+                Ok::<_, anyhow::Error>((cells, headers))
             };
             match start() {
                 Ok((cells, headers)) => {
@@ -165,7 +168,7 @@ impl Launch<'_> {
                     record.tasks = headers.iter().map(|header| header.tasks).sum();
                     group.push(Contestant { record, cells });
                 }
-                Err(error) => failed.push(Record { error: Some(anyhow_line(&error)), ..record }),
+                Err(error) => failed.push(Record { error: Some(format!("{error:#}")), ..record }),
             }
             memory.note(group.iter().map(|contestant| contestant.cells.len()).sum());
         }
@@ -208,12 +211,12 @@ impl Launch<'_> {
                     if contestant.cells.is_empty() {
                         continue;
                     }
-                    let spans = self.spans && round == 0 && pass == 0;
+                    let spans = self.spans && round == self.rounds.start && pass == 0;
                     let mut record = Record { round, pass, position, ..contestant.record.clone() };
                     match contestant.observe(spans) {
                         Ok(observation) => observation.write_to(&mut record),
                         Err(error) => {
-                            record.error = Some(anyhow_line(&error));
+                            record.error = Some(format!("{error:#}"));
                             // It stops, and the rest goes on.
                             contestant.cells.clear();
                             succeeded = false;
@@ -225,10 +228,6 @@ impl Launch<'_> {
         }
         Ok(succeeded)
     }
-}
-
-fn anyhow_line(error: &anyhow::Error) -> String {
-    format!("{error:#}")
 }
 
 /// What the header of a cell says of all its records.

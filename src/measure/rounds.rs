@@ -158,7 +158,7 @@ impl Run {
                     ceiling: self.arguments.get_flag("ceiling")
                         && !scenario.properties.cold
                         && !scenario.properties.nested,
-                    spans: self.arguments.get_flag("spans"),
+                    spans: self.arguments.get_flag("spans") && launch == 0,
                     spec: &spec,
                 };
                 let mut sink = |record: Record| {

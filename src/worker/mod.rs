@@ -203,9 +203,8 @@ fn open(scenarios: &[Scenario], packet: Packet, opened: &mut Opened) -> Result<(
 /// The child processes of a task then inherit neither the socket, whose end would go unnoticed, nor a descriptor that
 /// results are written to.
 pub(crate) fn take_socket() -> Result<UnixStream> {
-    let socket: OwnedFd = rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), 3)?;
+    let socket = OwnedFd::from(program::take_stdin()?);
     rustix::net::getpeername(&socket)?;
-    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
     rustix::stdio::dup2_stdout(rustix::stdio::stderr())?;
     Ok(UnixStream::from(socket))
 }
