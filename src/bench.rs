@@ -17,7 +17,7 @@ use std::process;
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::executors::{self, ExecutorKind};
+use crate::executors::{self, ExecutorKind, Isolation};
 use crate::fixtures;
 use crate::measure::variant::Selection;
 use crate::measure::{cell, criterion, rounds};
@@ -25,6 +25,7 @@ use crate::program::{self, Role};
 use crate::scenario::Scenario;
 use crate::wire::VERSION;
 use crate::worker;
+use crate::workload::Scaling;
 
 /// The main of a bench program: does what its arguments say, with Criterion unless they say otherwise.
 ///
@@ -97,8 +98,18 @@ fn exit_on_error(result: Result<()>) {
 pub struct Listing {
     /// The version of parbench and that of its frames.
     pub parbench: String,
-    /// The names of all executors.
-    pub executors: Vec<String>,
+    /// All executors.
+    pub executors: Vec<ListedExecutor>,
+}
+
+/// An executor in a [`Listing`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ListedExecutor {
+    /// Its name.
+    pub name: String,
+    /// Where its workers are.
+    pub isolation: Isolation,
 }
 
 /// Each further line of `parbench list`: a scenario.
@@ -112,6 +123,12 @@ pub struct Listed {
     pub workers: Vec<usize>,
     /// Whether its tasks have a thread pool of their own.
     pub nested: bool,
+    /// Whether it has as many tasks as workers.
+    pub weak: bool,
+    /// Whether starting the executor is in the clock.
+    pub cold: bool,
+    /// Whether its tasks mostly wait.
+    pub waits: bool,
 }
 
 fn print_list(
@@ -119,10 +136,19 @@ fn print_list(
     executors: &[&'static ExecutorKind],
     results: &mut impl Write,
 ) -> Result<()> {
-    let executors = executors.iter().map(|kind| kind.name.into()).collect();
+    let executor =
+        |kind: &&'static ExecutorKind| ListedExecutor { name: kind.name.into(), isolation: kind.isolation };
+    let executors = executors.iter().map(executor).collect();
     writeln!(results, "{}", serde_json::to_string(&Listing { parbench: VERSION.into(), executors })?)?;
     for Scenario { name, workers, properties, .. } in scenarios {
-        let listed = Listed { name: name.to_string(), workers: workers.to_vec(), nested: properties.nested };
+        let listed = Listed {
+            name: name.to_string(),
+            workers: workers.to_vec(),
+            nested: properties.nested,
+            weak: properties.scaling == Scaling::Weak,
+            cold: properties.cold,
+            waits: properties.waits,
+        };
         writeln!(results, "{}", serde_json::to_string(&listed)?)?;
     }
     Ok(())

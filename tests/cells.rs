@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::process::{self, Command, ExitCode, Output, Stdio};
 use std::thread;
@@ -32,12 +33,17 @@ enum Fault {
     Prepare,
     /// Reads what is on its stdin.
     ReadsStdin,
+    /// Its inputs take [`LARGE_BYTES`].
+    Large,
 }
+
+/// Much more than a cell takes by itself, so that the system's free memory shows how many there are.
+const LARGE_BYTES: usize = 48 << 20;
 
 /// A scenario for each fault. With const generics, since a worker process finds it by its type.
 struct Faulty<const FAULT: u8, const WEAK: bool>;
 
-const FAULTS: [(Fault, &str); 8] = [
+const FAULTS: [(Fault, &str); 9] = [
     (Fault::None, "sound"),
     (Fault::Inputs, "other_inputs"),
     (Fault::Answers, "other_answers"),
@@ -46,6 +52,7 @@ const FAULTS: [(Fault, &str); 8] = [
     (Fault::Hangs, "hangs_late"),
     (Fault::Prepare, "unprepared"),
     (Fault::ReadsStdin, "reads_stdin"),
+    (Fault::Large, "large"),
 ];
 
 impl<const FAULT: u8, const WEAK: bool> Workload for Faulty<FAULT, WEAK> {
@@ -62,7 +69,11 @@ impl<const FAULT: u8, const WEAK: bool> Workload for Faulty<FAULT, WEAK> {
         ensure!(fault != Fault::Prepare, "there is nothing to prepare it from");
         let first = if fault == Fault::Inputs { u64::from(process::id()) } else { 1 };
         let inputs = Inputs::new((first..first + 4).collect());
-        Ok(if fault == Fault::RealSource { inputs.answers_may_differ() } else { inputs })
+        Ok(match fault {
+            Fault::RealSource => inputs.answers_may_differ(),
+            Fault::Large => inputs.keep(vec![1u8; LARGE_BYTES]),
+            _ => inputs,
+        })
     }
 
     fn run(count: &mut u64, &number: &u64) -> Result<u64> {
@@ -100,6 +111,7 @@ fn scenarios() -> Vec<Scenario> {
         Scenario::of::<Faulty<5, false>>(),
         Scenario::of::<Faulty<6, false>>(),
         Scenario::of::<Faulty<7, false>>(),
+        Scenario::of::<Faulty<8, false>>(),
         Scenario::of::<Faulty<0, true>>(),
     ]
 }
@@ -108,12 +120,13 @@ type Test = fn() -> Result<()>;
 
 fn main() -> ExitCode {
     parbench::bench::enter(scenarios());
-    let tests: [(&str, Test); 12] = [
+    let tests: [(&str, Test); 13] = [
         ("rounds of sound cells have a record for each observation", sound),
         ("with weak scaling serial has a record for each number of tasks", weak),
         ("cells whose inputs differ are refused", other_inputs),
         ("cells whose answers differ are refused by task", other_answers),
         ("answers of real sources may differ", real_source),
+        ("cells that do not fit into memory are measured in groups", groups),
         ("a failed batch is a record, and the rest goes on", fails),
         ("a hanging batch is killed, and the rest goes on", hangs),
         ("a cell that cannot be prepared is a record", unprepared),
@@ -181,6 +194,50 @@ fn weak() -> Result<()> {
     serial.sort_unstable();
     ensure!(serial == [1, 1, 2, 2], "{serial:?}");
     Ok(())
+}
+
+fn groups() -> Result<()> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["parbench", "rounds", "large", "--rounds", "2", "--launches", "1"]);
+    command.args(["--executors", "serial,threads,rayon", "--workers", "1,2,4"]);
+    // Serial and two replicas of what is judged are in each group, and one or two of the five others.
+    command.args(["--judged", "threads/2", "--memory", &((5 * LARGE_BYTES) >> 20).to_string()]);
+    let output = command.output()?;
+    ensure!(output.status.success(), "{}", stderr(&output));
+    let (_, records) = read_records(&output.stdout[..])?;
+    let mut groups = BTreeMap::<u32, BTreeSet<String>>::new();
+    for record in &records {
+        // A group has two rounds of its own.
+        let name = format!("{}/{} {}", record.executor, record.shape, record.replica);
+        groups.entry(record.round / 2).or_default().insert(name);
+    }
+    ensure!(groups.len() > 1, "one group: {groups:?}");
+    for group in groups.values() {
+        for name in ["serial/1 0", "threads/2 0", "threads/2 1"] {
+            ensure!(group.contains(name), "{name} is missing in {groups:?}");
+        }
+    }
+    // Each of the others once: in one group, two rounds of two passes.
+    for name in ["threads/1 0", "threads/4 0", "rayon/1 0", "rayon/2 0", "rayon/4 0"] {
+        let count = groups.values().filter(|group| group.contains(name)).count();
+        ensure!(count == 1, "{name} is in {count} groups: {groups:?}");
+    }
+    ensure!(records.len() == (groups.len() * 3 + 5) * 2 * 2, "{} records", records.len());
+
+    let none = ["large", "--rounds", "1", "--launches", "1", "--memory", "1"];
+    let error = refused_memory(&none)?;
+    ensure!(error == "error: large: there is not enough memory for one more variant\n", "{error}");
+    Ok(())
+}
+
+/// What is said where no variant but the judged ones fits.
+fn refused_memory(arguments: &[&str]) -> Result<String> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["parbench", "rounds"]).args(arguments);
+    command.args(["--executors", "serial,threads", "--workers", "1,2", "--judged", "threads/2"]);
+    let output = command.output()?;
+    ensure!(output.status.code() == Some(2), "{}", output.status);
+    Ok(stderr(&output))
 }
 
 /// Runs a scenario that is wrong as a whole beside a sound one: status 2, one sentence, and the other is measured.

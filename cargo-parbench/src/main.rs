@@ -17,6 +17,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// What on this machine will spoil a run, and what to do about it
+    Doctor(cli::doctor::Doctor),
     /// The scenarios of this package's bench programs
     List(cli::list::List),
 }
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
         arguments.remove(1);
     }
     let result = match Arguments::parse_from(arguments).command {
+        Command::Doctor(doctor) => doctor.run(),
         Command::List(list) => list.run(),
     };
     match result {

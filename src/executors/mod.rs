@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use serde::{Deserialize, Serialize};
 
 pub use self::options::{Output, PoolOptions};
 use crate::job::{Cause, Job};
@@ -41,7 +42,8 @@ pub struct ExecutorKind {
 }
 
 /// What separates an executor's tasks from their caller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Isolation {
     /// Nothing: tasks run on the calling thread.

@@ -32,12 +32,25 @@ pub(super) struct Launch<'a> {
     pub(super) variants: &'a [Variant],
     /// Those that have two replicas.
     pub(super) judged: &'a [Variant],
-    /// Whether the ceiling is measured too.
-    pub(super) ceiling: bool,
+    /// Of which shapes the ceiling is measured too.
+    pub(super) ceilings: Ceilings<'a>,
+    /// Passes of a round: 2, or 1 where every second round is in reverse order.
+    pub(super) passes: u32,
     /// Whether the first round has spans.
     pub(super) spans: bool,
+    /// The most memory that all cells together may take, bytes; what is free, if there is none.
+    pub(super) memory: Option<u64>,
     /// A cell of the scenario, whatever the variant.
     pub(super) spec: &'a CellSpec,
+}
+
+/// Which ceilings a launch measures: how many independent serial cells together.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Ceilings<'a> {
+    None,
+    /// Those of every shape that is measured.
+    All,
+    Of(&'a [Shape]),
 }
 
 /// What takes part in rounds.
@@ -93,7 +106,7 @@ impl Launch<'_> {
         reference: &mut Reference,
     ) -> Result<(Vec<Contestant>, Vec<Record>)> {
         let (mut group, mut failed) = (Vec::new(), Vec::new());
-        let mut memory = Memory::now();
+        let mut memory = Memory::now(self.memory);
         let anchored = anchors.iter().filter(|anchor| !entrants.contains(anchor)).copied();
         let mut waiting: Vec<_> = anchored.chain(entrants.iter().copied()).collect();
         while !waiting.is_empty() {
@@ -128,20 +141,22 @@ impl Launch<'_> {
             }
             memory.note(group.len());
         }
-        if self.ceiling {
-            self.add_ceilings(&mut group, &mut memory, &mut failed)?;
-        }
+        self.add_ceilings(&mut group, &mut memory, &mut failed)?;
         Ok((group, failed))
     }
 
-    /// Adds, for each shape in the group, as many serial cells of their own.
+    /// Adds, for each shape of a ceiling, as many serial cells of their own.
     fn add_ceilings(
         &self,
         group: &mut Vec<Contestant>,
         memory: &mut Memory,
         failed: &mut Vec<Record>,
     ) -> Result<()> {
-        let mut shapes: Vec<_> = group.iter().map(|contestant| contestant.record.shape).collect();
+        let mut shapes: Vec<_> = match self.ceilings {
+            Ceilings::None => return Ok(()),
+            Ceilings::All => group.iter().map(|contestant| contestant.record.shape).collect(),
+            Ceilings::Of(shapes) => shapes.to_vec(),
+        };
         shapes.sort_unstable();
         shapes.dedup();
         let serial = self.variants.iter().find(|variant| variant.kind.isolation == Isolation::Caller);
@@ -201,12 +216,18 @@ impl Launch<'_> {
         sink: &mut dyn FnMut(Record) -> Result<()>,
     ) -> Result<bool> {
         let mut succeeded = true;
+        let mut order: Vec<_> = (0..group.len()).collect();
+        let mut reversed = true;
         for round in self.rounds.clone() {
-            let mut order: Vec<_> = (0..group.len()).collect();
-            shuffle(&mut order, &mut self.seed);
-            let passes = [order.clone(), order.into_iter().rev().collect()];
-            for (pass, order) in (0..).zip(&passes) {
-                for (position, &index) in (0..).zip(order) {
+            for pass in 0..self.passes {
+                // A random order, and then its reverse.
+                reversed = !reversed;
+                if reversed {
+                    order.reverse();
+                } else {
+                    shuffle(&mut order, &mut self.seed);
+                }
+                for (position, &index) in (0..).zip(&order) {
                     let contestant = &mut group[index];
                     if contestant.cells.is_empty() {
                         continue;
@@ -311,29 +332,37 @@ impl Reference {
 
 /// How much memory cells take, as the system's free memory shows.
 struct Memory {
+    /// What was free when cells were last counted; `None` if the system does not tell.
     free: Option<u64>,
+    /// What more cells may take.
+    left: Option<u64>,
     cells: usize,
     /// The most that one cell has taken.
     per_cell: u64,
 }
 
 impl Memory {
-    fn now() -> Memory {
-        Memory { free: free_bytes(), cells: 0, per_cell: 0 }
+    fn now(limit: Option<u64>) -> Memory {
+        let free = free_bytes();
+        let usable = free.map(|free| free.saturating_sub(RESERVE_BYTES));
+        let left = usable.map(|usable| usable.min(limit.unwrap_or(usable)));
+        Memory { free, left, cells: 0, per_cell: 0 }
     }
 
     /// Notes that there are so many cells now.
     fn note(&mut self, cells: usize) {
         let (now, new) = (free_bytes(), cells.saturating_sub(self.cells) as u64);
         if let (Some(before), Some(now), 1..) = (self.free, now, new) {
-            self.per_cell = self.per_cell.max(before.saturating_sub(now) / new);
+            let taken = before.saturating_sub(now);
+            self.per_cell = self.per_cell.max(taken / new);
+            self.left = self.left.map(|left| left.saturating_sub(taken));
         }
         (self.free, self.cells) = (now, cells);
     }
 
     fn has_room_for(&self, cells: usize) -> bool {
         // A cell may take more later than when it is ready.
-        let needed = self.per_cell.saturating_mul(cells as u64).saturating_mul(5) / 4 + RESERVE_BYTES;
-        self.free.is_none_or(|free| free >= needed)
+        let needed = self.per_cell.saturating_mul(cells as u64).saturating_mul(5) / 4;
+        self.left.is_none_or(|left| left >= needed)
     }
 }

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use super::cell::{CellSpec, Program};
-use super::launch::Launch;
+use super::launch::{Ceilings, Launch};
 use super::machine::{Machine, useful_workers};
 use super::record::{FORMAT, Record, RunHeader};
 use super::variant::{Selection, Variant, find_executors, parse_shapes};
@@ -82,9 +82,16 @@ fn command() -> Command {
         .args([
             Arg::new("scenarios").num_args(0..).value_name("SCENARIO").help("All, if none is named"),
             number("rounds", 1.., "12")
-                .help("Rounds of all launches together; in each, every variant runs twice"),
+                .help("Rounds of all launches together"),
             number("launches", 1.., "3").help("Sets of processes that the rounds are divided into"),
             number("first-launch", 0.., "0").help("The number of the first launch, to add to another run"),
+            number("first-round", 0.., "0").help("The number of the first round, to add to the same launch"),
+            number("passes", 1.., "2")
+                .value_parser(value_parser!(u32).range(1..=2))
+                .help("Times that every variant runs in a round: with 1, every second round is in reverse order"),
+            Arg::new("variants")
+                .long("variants")
+                .help("Only these of the executors and worker counts, such as serial/1,threads/2"),
             Arg::new("size").long("size").value_parser(str::parse::<Size>).help("smoke, default or article"),
             Arg::new("workers")
                 .long("workers")
@@ -99,9 +106,17 @@ fn command() -> Command {
                 .value_parser(value_parser!(u64))
                 .default_value("1")
                 .help("Of the orders"),
-            flag("ceiling")
+            Arg::new("ceiling")
+                .long("ceiling")
+                .value_name("COUNTS")
+                .num_args(0..=1)
+                .require_equals(true)
+                .value_parser(parse_shapes)
                 .help("Also measures independent serial cells: what as many workers can reach at best"),
             flag("spans").help("Adds every task's span to round 0"),
+            Arg::new("memory").long("memory").value_name("MIB").value_parser(value_parser!(u32)).help(
+                "The most memory that variants measured together may take; more are measured in groups [default: what is free]",
+            ),
             number("timeout", 1.., "300")
                 .value_name("SECONDS")
                 .help("The longest that an observation may take"),
@@ -120,6 +135,7 @@ impl Run {
 
     fn measure(&self, scenarios: &[&'static Scenario], results: &mut impl Write) -> Result<()> {
         let (rounds, first) = (self.number("rounds"), self.number("first-launch"));
+        let first_round = self.number("first-round");
         // A launch without a round would have nothing to say.
         let launches = self.number("launches").min(rounds);
         let seed: u64 = *self.arguments.get_one("seed").expect("it has a default");
@@ -141,12 +157,14 @@ impl Run {
                 results.write_all((line + "\n").as_bytes()).context("cannot write the results")
             };
             print(serde_json::to_string(&RunHeader { launch: number, ..header.clone() })?)?;
-            let share = |launch: u32| (u64::from(rounds) * u64::from(launch) / u64::from(launches)) as u32;
+            let share = |launch: u32| {
+                first_round + (u64::from(rounds) * u64::from(launch) / u64::from(launches)) as u32
+            };
             for scenario in scenarios {
                 let mut spec = CellSpec::new(Program::This, scenario.name, "serial", 1);
                 spec.size = self.selection.size;
                 spec.timeout = Duration::from_secs(self.number("timeout").into());
-                let variants = self.selection.variants(scenario);
+                let variants = self.variants(scenario)?;
                 let judged = self.judged(scenario, &variants)?;
                 let launch = Launch {
                     number,
@@ -154,11 +172,10 @@ impl Run {
                     seed: seed_of(seed, &format!("{} {number}", scenario.name)),
                     variants: &variants,
                     judged: &judged,
-                    // A cold one starts its workers in the clock, a nested one fills all CPUs by itself.
-                    ceiling: self.arguments.get_flag("ceiling")
-                        && !scenario.properties.cold
-                        && !scenario.properties.nested,
+                    ceilings: self.ceilings(scenario),
+                    passes: self.number("passes"),
                     spans: self.arguments.get_flag("spans") && launch == 0,
+                    memory: self.arguments.get_one::<u32>("memory").map(|mib| u64::from(*mib) << 20),
                     spec: &spec,
                 };
                 let mut sink = |record: Record| {
@@ -189,6 +206,23 @@ impl Run {
         Ok(())
     }
 
+    /// The variants of a scenario that are measured.
+    fn variants(&self, scenario: &Scenario) -> Result<Vec<Variant>> {
+        let all = self.selection.variants(scenario);
+        match self.arguments.get_one::<String>("variants") {
+            None => Ok(all),
+            Some(list) => pick(list, &all, scenario),
+        }
+    }
+
+    fn ceilings(&self, scenario: &Scenario) -> Ceilings<'_> {
+        // A cold one starts its workers in the clock, a nested one fills all CPUs by itself.
+        if !self.arguments.contains_id("ceiling") || scenario.properties.cold || scenario.properties.nested {
+            return Ceilings::None;
+        }
+        self.arguments.get_one::<Vec<Shape>>("ceiling").map_or(Ceilings::All, |shapes| Ceilings::Of(shapes))
+    }
+
     /// The variants with a second replica.
     fn judged(&self, scenario: &Scenario, variants: &[Variant]) -> Result<Vec<Variant>> {
         let Some(list) = self.arguments.get_one::<String>("judged") else {
@@ -200,18 +234,20 @@ impl Run {
             };
             return Ok([of(Isolation::Thread), of(Isolation::Process)].into_iter().flatten().collect());
         };
-        if list == "none" {
-            return Ok(Vec::new());
-        }
-        let find = |name: &str| {
-            let found = variants.iter().find(|variant| variant.to_string() == name).copied();
-            found.with_context(|| {
-                let names: Vec<_> = variants.iter().map(ToString::to_string).collect();
-                format!("`{name}` is not measured in `{}`; there are {}", scenario.name, names.join(", "))
-            })
-        };
-        list.split(',').map(|name| find(name.trim())).collect()
+        if list == "none" { Ok(Vec::new()) } else { pick(list, variants, scenario) }
     }
+}
+
+/// The variants of a list of names such as `serial/1,threads/2`.
+fn pick(list: &str, variants: &[Variant], scenario: &Scenario) -> Result<Vec<Variant>> {
+    let find = |name: &str| {
+        let found = variants.iter().find(|variant| variant.to_string() == name).copied();
+        found.with_context(|| {
+            let names: Vec<_> = variants.iter().map(ToString::to_string).collect();
+            format!("`{name}` is not measured in `{}`; there are {}", scenario.name, names.join(", "))
+        })
+    };
+    list.split(',').map(|name| find(name.trim())).collect()
 }
 
 /// A hash of this program's own file.

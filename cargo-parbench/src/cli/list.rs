@@ -1,10 +1,9 @@
 //! `cargo parbench list`: what there is to measure.
 
-use std::io::{self, Write};
-
 use anyhow::{Result, bail};
 use clap::Args;
 
+use super::print;
 use crate::programs::{Cargo, Program};
 
 #[derive(Args)]
@@ -26,11 +25,7 @@ impl List {
             );
         }
         let text = if self.json { json(&programs)? } else { table(&programs) };
-        match io::stdout().write_all(text.as_bytes()) {
-            // `cargo parbench list | head -1` is not an error.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            written => Ok(written?),
-        }
+        print(&text)
     }
 }
 

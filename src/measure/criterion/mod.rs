@@ -1,15 +1,23 @@
 //! Criterion mode: a group for each scenario, a benchmark for each variant.
 
+mod index;
+mod summary;
+
 use std::env;
+use std::fs;
+use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use criterion::{BenchmarkId, Criterion, PlottingBackend, SamplingMode};
 
+use self::summary::Summary;
 use super::runner::Runner;
 use super::variant::{Selection, Variant};
 use crate::scenario::{Prepared, Scenario};
+use crate::workload::Scaling;
 
 /// So that the default suite takes about 8 minutes on two cores.
 const WARM_UP: Duration = Duration::from_millis(100);
@@ -28,7 +36,9 @@ pub(crate) fn main(scenarios: &'static [Scenario], selection: &Selection) {
     let mut criterion = criterion.configure_from_args();
     // Plain `cargo bench`: all of it runs, with our times.
     let plain = env::args().skip(1).all(|argument| argument == "--bench");
+    let mut summary = Summary::default();
     for scenario in scenarios {
+        summary.begin(scenario.name, scenario.properties.scaling == Scaling::Weak);
         let mut group = criterion.benchmark_group(scenario.name);
         // The same number of batches in every sample: the growing samples of the other mode take half as long again.
         group.sampling_mode(SamplingMode::Flat);
@@ -48,30 +58,57 @@ pub(crate) fn main(scenarios: &'static [Scenario], selection: &Selection) {
                 let ready = warm_up(scenario, selection, variant, &mut prepared, &mut warm);
                 exit_unless_ok(ready, &mut prepared, &mut warm);
                 bencher.iter_custom(|batches| {
-                    let result = warm.as_mut().map_or(Ok(Duration::ZERO), |warm| run(warm, batches));
-                    exit_unless_ok(result, &mut prepared, &mut warm)
+                    let result = warm.as_mut().map_or(Ok(Vec::new()), |warm| run(warm, batches));
+                    let times = exit_unless_ok(result, &mut prepared, &mut warm);
+                    summary.add(variant, &times);
+                    times.iter().sum()
                 });
             });
         }
         group.finish();
     }
     criterion.final_summary();
+    straighten_index();
+    // A reader that has gone has seen enough.
+    let _ = io::stdout().write_all(summary.table().as_bytes());
 }
 
-/// Runs batches, each checked outside the clock, and returns their time.
-fn run(runner: &mut Runner, batches: u64) -> Result<Duration> {
-    let mut sum = Duration::ZERO;
-    for _ in 0..batches {
+/// Where Criterion keeps its reports, by the rules that it has itself, but for asking cargo: this program lies in its
+/// target folder.
+fn home() -> Option<PathBuf> {
+    let from_env = |name, folder: &str| Some(PathBuf::from(env::var_os(name)?).join(folder));
+    let named = from_env("CRITERION_HOME", "").or_else(|| from_env("CARGO_TARGET_DIR", "criterion"));
+    named.or_else(|| {
+        // A bench program lies in `target/release/deps`.
+        let program = env::current_exe().ok()?;
+        Some(program.ancestors().nth(3)?.join("criterion"))
+    })
+}
+
+/// Mends Criterion's index page. It is a convenience: a page that cannot be read or written stays as it is.
+fn straighten_index() {
+    let Some(path) = home().map(|home| home.join("report/index.html")) else { return };
+    let Ok(page) = fs::read_to_string(&path) else { return };
+    let straight = index::straighten(&page);
+    let beside = path.with_extension("part");
+    if straight != page && fs::write(&beside, straight).and_then(|()| fs::rename(&beside, &path)).is_err() {
+        let _ = fs::remove_file(&beside);
+    }
+}
+
+/// Runs batches, each checked outside the clock, and returns their times.
+fn run(runner: &mut Runner, batches: u64) -> Result<Vec<Duration>> {
+    let batch = |_| {
         let outcome = runner.run()?;
         outcome.spans()?;
         runner.job.check()?;
-        sum += outcome.wall;
-    }
-    Ok(sum)
+        Ok(outcome.wall)
+    };
+    (0..batches).map(batch).collect()
 }
 
 /// Makes the group's inputs, starts the variant and runs a batch, unless that has been done. Returns how long a batch
-/// takes, or zero if nothing was to be done.
+/// takes with its check, which Criterion counts when it plans, or zero if nothing was to be done.
 fn warm_up(
     scenario: &'static Scenario,
     selection: &Selection,
@@ -87,7 +124,9 @@ fn warm_up(
     }
     let prepared = prepared.as_ref().context("it was made just now")?;
     let warm = warm.insert(Runner::start(scenario, variant, prepared)?);
-    run(warm, 1)
+    let began = Instant::now();
+    run(warm, 1)?;
+    Ok(began.elapsed())
 }
 
 /// Criterion's closures cannot return an error: stops workers and fixtures, then the program.
