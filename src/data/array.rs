@@ -32,6 +32,7 @@ pub struct Array<T> {
 impl<T: Element> From<Vec<T>> for Array<T> {
     /// Takes the vector without copying it.
     fn from(numbers: Vec<T>) -> Self {
+        const { assert!(size_of::<T>() > 0, "an Array needs elements that have bytes") };
         Array { store: Arc::new(Store::Owned(Box::new(numbers))), element: PhantomData }
     }
 }
@@ -59,10 +60,17 @@ impl<T: Element> Array<T> {
     pub fn shared(length: usize, fill: impl FnOnce(&mut [T])) -> Result<Array<T>> {
         let bytes = length.checked_mul(size_of::<T>());
         let bytes = bytes.with_context(|| format!("{length} elements are more than memory can hold"))?;
-        let mut store = if segment::supported() && bytes > 0 {
+        // Memory by the page, unless a vector will do or no page is aligned well enough.
+        let mut store = if bytes == 0 || align_of::<T>() > PAGE_BYTES {
+            let mut numbers = Vec::new();
+            numbers.try_reserve_exact(length).with_context(|| format!("no memory for {bytes} bytes"))?;
+            numbers.resize(length, T::zeroed());
+            fill(&mut numbers);
+            return Ok(numbers.into());
+        } else if segment::supported() {
             Store::Shared(Lease::take(bytes)?, bytes)
         } else {
-            Store::zeroed(bytes)?
+            Store::pages(bytes)?
         };
         fill(bytemuck::cast_slice_mut(store.bytes_mut()));
         Ok(Array { store: Arc::new(store), element: PhantomData })
@@ -124,21 +132,38 @@ thread_local! {
     static USED: Cell<usize> = const { Cell::new(0) };
 }
 
+/// Puts back what a message outside of the current one has collected, also when the code of a message panics.
+struct Restore<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for Restore<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
 /// Runs `encode`, and also returns the arrays that it serialised.
 pub(crate) fn collect<R>(encode: impl FnOnce() -> R) -> (R, Vec<Arc<Store>>) {
-    let outer = PACKING.replace(Some(Vec::new()));
+    let mut outer = PACKING.replace(Some(Vec::new()));
+    let mut arrays = Vec::new();
+    let restore = Restore(|| arrays = PACKING.replace(outer.take()).unwrap_or_default());
     let result = encode();
-    (result, PACKING.replace(outer).unwrap_or_default())
+    drop(restore);
+    (result, arrays)
 }
 
 /// Runs `decode` with the arrays that its message came with, and also returns how many times it used one.
 pub(crate) fn supply<R>(arrays: Vec<Arc<Store>>, decode: impl FnOnce() -> R) -> (R, usize) {
     // A refusal in another format, long ago, is not the reason.
     REFUSAL.set(None);
-    let outer = (UNPACKING.replace(Some(arrays)), USED.replace(0));
+    let (mut outer, outer_used) = (UNPACKING.replace(Some(arrays)), USED.replace(0));
+    let mut used = 0;
+    let restore = Restore(|| {
+        UNPACKING.replace(outer.take());
+        used = USED.replace(outer_used);
+    });
     let result = decode();
-    UNPACKING.replace(outer.0);
-    (result, USED.replace(outer.1))
+    drop(restore);
+    (result, used)
 }
 
 thread_local! {
@@ -156,6 +181,9 @@ fn refuse<E: de::Error>(reason: String) -> E {
 pub(crate) fn refusal() -> Option<String> {
     REFUSAL.take()
 }
+
+/// What memory by the page is aligned to at least.
+const PAGE_BYTES: usize = 4096;
 
 const OUTSIDE: &str =
     "an Array can only be part of a task's input or output; copy it into a Vec for any other format";
@@ -185,20 +213,25 @@ impl<'de, T: Element> Deserialize<'de> for Array<T> {
             return Err(refuse(why.clone()));
         }
         USED.set(USED.get() + 1);
-        fits::<T>(store.bytes()).map_err(|error| refuse(error.to_string()))?;
-        Ok(Array { store, element: PhantomData })
+        of_bytes(store).map_err(|error| refuse(error.to_string()))
     }
 }
 
-/// Checks that `bytes` can be read as a slice of `T`. Arriving bytes are aligned to at least 16 bytes.
-fn fits<T: Element>(bytes: &[u8]) -> Result<()> {
+/// The array that arrived in a store. A short one is aligned to 16 bytes: elements that need more are copied.
+fn of_bytes<T: Element>(store: Arc<Store>) -> Result<Array<T>> {
+    let bytes = store.bytes();
     ensure!(
-        bytemuck::try_cast_slice::<u8, T>(bytes).is_ok(),
+        size_of::<T>() > 0 && bytes.len().is_multiple_of(size_of::<T>()),
         "an array of {} bytes does not hold elements of {} bytes",
         bytes.len(),
         size_of::<T>()
     );
-    Ok(())
+    if bytemuck::try_cast_slice::<u8, T>(bytes).is_err() {
+        let mut elements = vec![T::zeroed(); bytes.len() / size_of::<T>()];
+        bytemuck::cast_slice_mut(&mut elements).copy_from_slice(bytes);
+        return Ok(elements.into());
+    }
+    Ok(Array { store, element: PhantomData })
 }
 
 #[cfg(test)]
@@ -213,6 +246,70 @@ mod tests {
         let back: Array<f64> = packet.unpack().unwrap();
         assert_eq!(back, array);
         assert_eq!(back.as_ptr(), array.as_ptr(), "packing and unpacking must not copy");
+    }
+
+    /// As SIMD registers are aligned, and more.
+    macro_rules! aligned {
+        ($name:ident, $align:literal) => {
+            #[derive(Clone, Copy, Debug, PartialEq)]
+            #[repr(C, align($align))]
+            struct $name([u8; $align]);
+            // SAFETY: all bit patterns are valid, and there is no padding.
+            unsafe impl bytemuck::Zeroable for $name {}
+            // SAFETY: as above.
+            unsafe impl bytemuck::Pod for $name {}
+        };
+    }
+    aligned!(Aligned32, 32);
+    aligned!(Aligned64, 64);
+    aligned!(Aligned8192, 8192);
+
+    /// The array as it arrives in another process: in memory that knows nothing of its elements.
+    fn arrived<T: Element>(array: &Array<T>) -> Array<T> {
+        let mut packet = Packet::pack(array).unwrap();
+        for store in &mut packet.arrays {
+            let mut copy = Store::zeroed(store.bytes().len()).unwrap();
+            copy.bytes_mut().copy_from_slice(store.bytes());
+            *store = Arc::new(copy);
+        }
+        packet.unpack().unwrap()
+    }
+
+    fn arrives<T: Element + PartialEq + fmt::Debug>(element: T) {
+        // Several of each, since memory may be aligned by chance; empty, short, and by the page.
+        for length in [0, 1, 3, 3, 3, 400 << 10 >> size_of::<T>().ilog2()] {
+            let numbers = vec![element; length];
+            let made = Array::shared(length, |shared| shared.fill(element)).unwrap();
+            for array in [Array::from(numbers.clone()), made] {
+                assert_eq!(array[..], numbers);
+                assert_eq!(arrived(&array)[..], numbers);
+            }
+        }
+    }
+
+    #[test]
+    fn elements_of_every_alignment_arrive() {
+        arrives(7u8);
+        arrives(Aligned32([7; 32]));
+        arrives(Aligned64([7; 64]));
+        arrives(Aligned8192([7; 8192]));
+    }
+
+    #[test]
+    fn a_panic_while_packing_or_unpacking_leaves_no_message_open() {
+        let array = Array::from(vec![1u8]);
+        let life = Arc::downgrade(&array.store);
+        let packet = Packet::pack(&array).unwrap();
+        let panics = || -> () { panic!("in its Serialize") };
+        let caught = |code: &mut dyn FnMut()| {
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(code)).expect_err("it panics");
+        };
+        caught(&mut || drop(collect(panics)));
+        caught(&mut || _ = supply(packet.arrays.clone(), panics));
+        // Outside of any message it is refused again, and its memory is not kept.
+        assert!(postcard::to_stdvec(&array).is_err());
+        drop((packet, array));
+        assert!(life.upgrade().is_none());
     }
 
     #[test]

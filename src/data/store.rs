@@ -95,6 +95,14 @@ impl Store {
         if length <= LONG_BYTES {
             return Ok(Store::Short(vec![0; length.div_ceil(size_of::<u128>())], length));
         }
+        Store::pages(length)
+    }
+
+    /// The same, by the page.
+    ///
+    /// # Errors
+    /// If there is not enough memory.
+    pub(crate) fn pages(length: usize) -> Result<Store> {
         let map = MmapMut::map_anon(length).with_context(|| format!("no memory for {length} bytes"))?;
         Ok(Store::Long(map))
     }

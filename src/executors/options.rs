@@ -59,15 +59,17 @@ impl PoolOptions {
         self
     }
 
-    /// How long a worker may take for a task: from when the task is sent, or from the end of the task before it, until its
-    /// answer arrives. A worker that takes longer is killed and replaced, and its task fails with
-    /// [`crate::Cause::TimedOut`], whatever the retries. There is no deadline by default.
+    /// How long a worker may take for a task: from when its input has been sent, or from the end of the task before it, until
+    /// its answer arrives. A worker that takes longer is killed
+    /// and replaced, and its task is run again if there are [`PoolOptions::retries`] left, or fails with
+    /// [`crate::Cause::TimedOut`]. Time in which this program was stopped does not count. There is no deadline by default.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
         self
     }
 
-    /// How many times a task is run again after its worker has died, for tasks that may run twice; 0 by default.
+    /// How many times a task is run again after its worker has died or was killed at the deadline, for tasks that may run
+    /// twice; 0 by default.
     pub fn retries(mut self, retries: u32) -> Self {
         self.retries = retries;
         self

@@ -67,6 +67,8 @@ impl Selection {
     pub(crate) fn from_env(executors: &[&'static ExecutorKind]) -> Result<Selection> {
         let read = |name| match env::var(name) {
             Err(env::VarError::NotPresent) => Ok(None),
+            // As a script sets it that has nothing to say.
+            Ok(value) if value.is_empty() => Ok(None),
             value => value.map(Some).with_context(|| format!("{name} is not UTF-8")),
         };
         let size = read(SIZE)?.map_or(Ok(Size::Default), |size| size.parse()).context(SIZE)?;

@@ -2,12 +2,15 @@
 
 use std::os::fd::OwnedFd;
 use std::process::{Child, ExitStatus};
+use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Signal, getpid, kill_process};
+use rustix::process::{
+    Pid, Signal, getpgid, getpgrp, getpid, getppid, kill_process, kill_process_group, setpgid,
+};
 
 /// Ends this process when its owner closes its end of a socket or pipe, even in the middle of a task.
 ///
@@ -22,12 +25,42 @@ pub(crate) fn exit_with_owner(owner: OwnedFd) -> Result<()> {
             if awake && polled[0].revents().intersects(HANG_UP | PollFlags::HUP | PollFlags::ERR) {
                 thread::sleep(GRACE_PERIOD);
                 // Nobody waits for the answer. This signal cannot be blocked, and runs nothing that may hang.
-                let _ = kill_process(getpid(), Signal::KILL);
+                // What tasks have started goes with it.
+                match getpgrp() == getpid() {
+                    true => _ = kill_process_group(getpid(), Signal::KILL),
+                    false => _ = kill_process(getpid(), Signal::KILL),
+                }
             }
         }
     };
     thread::Builder::new().name("watch".into()).spawn(wait).context("cannot start a thread")?;
     Ok(())
+}
+
+/// The process group of whoever started this process.
+static OUTER_GROUP: OnceLock<Pid> = OnceLock::new();
+
+/// Puts this process into a group of its own, unless it has one: what its tasks start stays in the group.
+pub(crate) fn own_group() {
+    if let Ok(outer) = getpgid(getppid()) {
+        let _ = OUTER_GROUP.set(outer);
+    }
+    if getpgrp() != getpid() {
+        // A system that refuses it has nothing to end later.
+        let _ = setpgid(None, None);
+    }
+}
+
+/// Ends what tasks have left running in the group of this process, which is about to end itself.
+pub(crate) fn end_group() {
+    let own = getpid();
+    if getpgrp() != own {
+        return;
+    }
+    // From outside of the group: this process is to end in its own way. If there is no outer group any more, nobody looks
+    // at how it ends.
+    let _ = setpgid(None, OUTER_GROUP.get().copied());
+    let _ = kill_process_group(own, Signal::KILL);
 }
 
 /// The event of a closed connection; other systems report it without being asked.
@@ -60,6 +93,7 @@ pub(crate) fn wait_or_kill(child: &mut Child, timeout: Duration) -> Result<ExitS
 /// socket.
 pub(crate) fn die_with_parent() -> Result<()> {
     #[cfg(target_os = "linux")]
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .context("cannot ask for the signal that ends a worker with its pool (prctl)")?;
     Ok(())
 }

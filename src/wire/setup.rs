@@ -1,5 +1,6 @@
 //! The first frame each way: which version a worker has, and how its pool wants it to work.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -24,8 +25,10 @@ pub(crate) struct Setup {
     /// The most bytes of private memory.
     pub(crate) memory_limit: Option<u64>,
     pub(crate) output: Output,
-    /// The variables that it was not started with.
-    pub(crate) environment: Vec<(String, String)>,
+    /// The variables that it was not started with; of a forked worker all that there are.
+    pub(crate) environment: Vec<(OsString, OsString)>,
+    /// The working directory of a forked worker: that of the fork server may be another one.
+    pub(crate) directory: Option<OsString>,
     /// Whether a fork server made it.
     pub(crate) forked: bool,
 }

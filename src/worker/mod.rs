@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::data::packet::Packet;
 use crate::data::segment;
 use crate::job::{Cause, ErasedWorker};
-use crate::program::lifetime::{die_with_parent, exit_with_owner};
+use crate::program::lifetime::{self, die_with_parent, exit_with_owner};
 use crate::program::limits::{limit_memory, pin_to_cpus};
 use crate::program::{self, Role};
 use crate::scenario::Scenario;
@@ -35,7 +35,10 @@ pub(crate) fn main(scenarios: &'static [Scenario]) -> ! {
 
 /// Serves in a process that has its socket already, and one thread.
 pub(crate) fn run(socket: UnixStream, scenarios: &'static [Scenario]) -> ! {
-    match serve(socket, scenarios) {
+    lifetime::own_group();
+    let served = serve(socket, scenarios);
+    lifetime::end_group();
+    match served {
         Ok(()) => process::exit(0),
         // The pool has gone while a task ran: there is nobody to tell.
         Err(error)
@@ -53,7 +56,7 @@ fn fail(error: &anyhow::Error) -> ! {
 }
 
 fn serve(socket: UnixStream, scenarios: &'static [Scenario]) -> Result<()> {
-    let pool = socket.try_clone()?;
+    let pool = socket.try_clone().context("cannot duplicate the socket to the pool")?;
     let mut link = Link::new(socket, false);
     let hello = Hello { version: VERSION.into() };
     send(&mut link, &Frame::new(FrameKind::Hello, Packet::pack(&hello)?))?;
@@ -140,7 +143,18 @@ fn failed(id: u32, cause: &Cause) -> Result<Frame> {
 
 /// Sets this process up as its pool asks, before it has a second thread.
 fn set_up(setup: Setup, link: &mut Link) -> Result<Option<Ledger>> {
-    let Setup { shares, cpus, memory_limit, output, environment, .. } = setup;
+    let Setup { shares, cpus, memory_limit, output, environment, directory, forked } = setup;
+    if forked {
+        // The server's are those of the time when it was started.
+        for (name, _) in env::vars_os() {
+            // SAFETY: this process has one thread.
+            unsafe { env::remove_var(name) };
+        }
+    }
+    if let Some(directory) = directory {
+        env::set_current_dir(&directory)
+            .with_context(|| format!("cannot change to the directory {}", directory.display()))?;
+    }
     for (name, value) in environment {
         // SAFETY: this process has one thread.
         unsafe { env::set_var(name, value) };

@@ -1,9 +1,10 @@
 //! A worker process as the system sees it: started, killed and waited for, so that none is left.
 
+use std::ffi::OsString;
 use std::io::{self, ErrorKind};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::thread;
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
 
 use super::forkserver;
 use crate::program;
@@ -33,8 +34,8 @@ pub(super) struct ChildProcess {
     pid: Option<Pid>,
     /// Readable once the process has ended; `None` if the system has no process descriptors.
     descriptor: Option<OwnedFd>,
-    /// Whether it has been waited for.
-    reaped: bool,
+    /// How it ended, once it has been waited for.
+    exit: Option<Exit>,
     /// Whether this process has killed it.
     killed: bool,
 }
@@ -44,16 +45,18 @@ impl ChildProcess {
     pub(super) fn start(
         method: StartMethod,
         socket: OwnedFd,
-        environment: &[(String, String)],
+        environment: &[(OsString, OsString)],
         without_descriptor: bool,
     ) -> Result<ChildProcess> {
-        let mut child = ChildProcess { pid: None, descriptor: None, reaped: false, killed: false };
+        let mut child = ChildProcess { pid: None, descriptor: None, exit: None, killed: false };
         match method {
             StartMethod::Fork => forkserver::request(socket)?,
             StartMethod::Spawn => {
                 let mut command = program::reexecute("worker")?;
                 // The socket crosses as stdin, which needs no `unsafe` hook between fork and exec.
                 command.stdin(Stdio::from(socket)).envs(environment.iter().cloned());
+                // What a task starts and leaves behind is in the group, and ends with the worker.
+                command.process_group(0);
                 let spawned = command.spawn().context("cannot start a worker process")?;
                 child.set_pid(spawned.id(), without_descriptor);
             }
@@ -78,9 +81,11 @@ impl ChildProcess {
     }
 
     pub(super) fn kill(&mut self) {
-        if let (Some(pid), false) = (self.pid, self.reaped) {
-            // It may have ended a moment ago, but its id belongs to no other process before it has been waited for.
+        if let (Some(pid), None) = (self.pid, self.exit) {
+            // It may have ended a moment ago, but its id belongs to no other process before it has been waited for. A
+            // forked worker may not have made its group yet.
             let _ = kill_process(pid, Signal::KILL);
+            let _ = kill_process_group(pid, Signal::KILL);
             self.killed = true;
         }
     }
@@ -90,10 +95,14 @@ impl ChildProcess {
         self.killed
     }
 
-    /// Reaps it if it has ended, and returns how. Afterwards its id may be another's.
+    /// Reaps it if it has ended, with what its tasks have left running, and returns how. Afterwards its id may be
+    /// another's.
     pub(super) fn try_wait(&mut self) -> Option<Exit> {
-        // One that has been reaped is gone, and so is one whose id the fork server never told.
-        let Some(pid) = self.pid.filter(|_| !self.reaped) else { return Some(Exit::Unknown) };
+        if self.exit.is_some() {
+            return self.exit;
+        }
+        // One whose id the fork server never told is gone.
+        let Some(pid) = self.pid else { return Some(Exit::Unknown) };
         let exit = match reap(pid) {
             Ok(None) => return None,
             Ok(Some((status, used))) => {
@@ -104,7 +113,7 @@ impl ChildProcess {
             // Other code of this program has waited for it, or has told the system to reap all children.
             Err(_) => Exit::Unknown,
         };
-        self.reaped = true;
+        self.exit = Some(exit);
         Some(exit)
     }
 
@@ -163,6 +172,12 @@ impl std::fmt::Display for Exit {
 
 /// Reaps a child if it has ended: how it ended, and what it had used.
 fn reap(pid: Pid) -> io::Result<Option<(ExitStatus, Usage)>> {
+    // Its id is also that of its group, and stays theirs until it is reaped.
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    if let Ok(None) = waitid(WaitId::Pid(pid), look) {
+        return Ok(None);
+    }
+    let _ = kill_process_group(pid, Signal::KILL);
     // The file is there until the child is reaped. It covers the first thread, which runs the tasks.
     let wait = schedstat_wait_ns(Path::new(&format!("/proc/{}/schedstat", pid.as_raw_nonzero())));
     let (mut status, mut used) = (0, MaybeUninit::<libc::rusage>::zeroed());

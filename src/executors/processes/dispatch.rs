@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::copiers::{Copiers, PendingInput};
 use super::event::{Answer, Event, Reaped, WorkerError};
+use super::handle::WorkerHandle;
 use super::queue::Queue;
 use super::{MAX_FAILED_STARTS, Processes, Readiness, wait};
 use crate::data::packet::Packet;
@@ -31,16 +32,25 @@ impl<'a> Dispatch<'a> {
     /// Runs until every task has an entry, or no worker is left that could run one.
     pub(super) fn run(mut self) -> Vec<Entry> {
         loop {
+            let unsent = self.unsent();
             for slot in 0..self.pool.slots.len() {
                 self.send_tasks(slot);
             }
             if self.is_done() {
                 return self.entries;
             }
+            if !self.awaits_event() {
+                // Whatever left this turn without one, waiting would never end.
+                if self.unsent() < unsent {
+                    continue;
+                }
+                return self.refuse_rest("the pool has nothing to wait for: this is a bug of parbench");
+            }
             let workers = self.pool.slots.iter().filter_map(|slot| slot.worker.as_ref());
             let timeout = workers.filter_map(|worker| worker.next_timeout(self.deadline())).min();
-            let Ok(polled) = wait(&self.pool.slots, self.pool.copiers.as_ref(), timeout) else {
-                return self.entries;
+            let polled = match wait(&mut self.pool.slots, self.pool.copiers.as_ref(), timeout) {
+                Ok(polled) => polled,
+                Err(error) => return self.refuse_rest(&format!("{error:#}")),
             };
             for (slot, readiness) in polled.slots.into_iter().enumerate() {
                 if let Err(error) = self.receive(slot, readiness) {
@@ -51,6 +61,23 @@ impl<'a> Dispatch<'a> {
                 self.send_copied();
             }
         }
+    }
+
+    /// Whether a worker or a copier will have something to say.
+    fn awaits_event(&self) -> bool {
+        self.pool.slots.iter().any(|slot| {
+            let waits = |worker: &WorkerHandle| !worker.is_idle() || !worker.takes();
+            slot.copying.is_some() || slot.worker.as_ref().is_some_and(waits)
+        })
+    }
+
+    /// Ends the batch: the tasks that have no entry are refused with the reason.
+    fn refuse_rest(mut self, why: &str) -> Vec<Entry> {
+        let mut known = vec![false; self.job.tasks()];
+        self.entries.iter().for_each(|(task, _)| known[*task] = true);
+        let rest = (0..known.len()).filter(|task| !known[*task]);
+        self.entries.extend(rest.map(|task| (task, Err(Cause::Refused { why: why.into() }))));
+        self.entries
     }
 
     fn deadline(&self) -> Option<Duration> {
@@ -101,14 +128,17 @@ impl<'a> Dispatch<'a> {
         // At most as many large inputs are kept as there are workers.
         let room = if self.large.len() < workers { room.min(self.queue.len()) } else { 0 };
         let began = if room > 0 { now() } else { 0 };
-        for _ in 0..room {
+        let mut sent = 0;
+        while sent < room {
             let Some(task) = self.queue.pop() else { break };
             match self.job.pack(task) {
                 Ok(input) => {
+                    sent += 1;
                     if !self.send(index, task, input) {
                         break;
                     }
                 }
+                // It takes no room: the worker must not be left without a task while there is one.
                 Err(cause) => self.entries.push((task, Err(cause))),
             }
         }
@@ -174,10 +204,28 @@ impl<'a> Dispatch<'a> {
 
     /// Receives what a worker said, and takes back tasks from a worker that is stuck.
     fn receive(&mut self, index: usize, Readiness { readable, ended }: Readiness) -> Result<(), WorkerError> {
+        if readable || ended {
+            self.receive_events(index, ended)?;
+        }
+        let deadline = self.deadline();
+        let Some(worker) = &mut self.pool.slots[index].worker else { return Ok(()) };
+        if let Err(late) = worker.check_timeout(deadline) {
+            // Unpacking the answers of others may have taken that long: what has come meanwhile is not late.
+            self.receive_events(index, ended)?;
+            let Some(worker) = &mut self.pool.slots[index].worker else { return Ok(()) };
+            worker.check_timeout(deadline).map_err(|_| late)?;
+        }
+        let Some(worker) = &mut self.pool.slots[index].worker else { return Ok(()) };
+        self.queue.give_back(worker.take_back());
+        Ok(())
+    }
+
+    /// Receives all that has come from a worker.
+    fn receive_events(&mut self, index: usize, ended: bool) -> Result<(), WorkerError> {
         let slot = &mut self.pool.slots[index];
         let Some(worker) = &mut slot.worker else { return Ok(()) };
         worker.mark_readable();
-        while let Some(event) = if readable || ended { worker.receive(ended)? } else { None } {
+        while let Some(event) = worker.receive(ended)? {
             match event {
                 Event::Opened => slot.failed_starts = 0,
                 Event::Refused(cause) => return Err(WorkerError::Protocol(cause.to_string())),
@@ -194,8 +242,6 @@ impl<'a> Dispatch<'a> {
                 }
             }
         }
-        worker.check_timeout(self.pool.options.deadline)?;
-        self.queue.give_back(worker.take_back());
         Ok(())
     }
 
@@ -213,12 +259,16 @@ impl<'a> Dispatch<'a> {
         for task in begun {
             failed.extend(match error {
                 WorkerError::TaskTimeout(deadline) => {
-                    Some((task, Cause::TimedOut { deadline_ms: deadline.as_millis() as u64 }))
+                    self.queue.died(task, Cause::TimedOut { deadline_ms: deadline.as_millis() as u64 })
                 }
                 _ => self.queue.died(task, Cause::Died { status: status.clone() }),
             });
         }
-        failed.extend(next.and_then(|task| self.queue.unbegun(task, &status)));
+        failed.extend(next.and_then(|task| match error {
+            // Another worker could not be sent it either.
+            WorkerError::Send(message) => self.queue.unsendable(task, message),
+            _ => self.queue.unbegun(task, &status),
+        }));
         self.entries.extend(failed.into_iter().map(|(task, cause)| (task, Err(cause))));
     }
 

@@ -15,6 +15,8 @@ pub(super) enum WorkerError {
     Exited,
     /// It runs, and does not keep to the protocol.
     Protocol(String),
+    /// It lives, and nothing can be sent to it.
+    Send(String),
     /// It did not do something in time.
     Timeout(&'static str, Duration),
     /// A task ran beyond its deadline.
@@ -57,7 +59,7 @@ impl fmt::Display for WorkerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             WorkerError::Exited => f.write_str("it ended"),
-            WorkerError::Protocol(what) => f.write_str(what),
+            WorkerError::Protocol(what) | WorkerError::Send(what) => f.write_str(what),
             WorkerError::TaskTimeout(timeout) => {
                 write!(f, "its task took longer than {} s", timeout.as_secs_f64())
             }

@@ -27,8 +27,10 @@ pub(super) struct Flight {
     input_bytes: usize,
     /// The last turn given.
     turn: u32,
-    /// When the first of them began, as far as the pool knows, ns.
+    /// When the first of them began, as far as the pool knows, ns; until it has, when it was sent.
     began: u64,
+    /// Whether the worker has it.
+    has_arrived: bool,
     pace: Pace,
     /// Whether tasks have been taken back since the last answer.
     taken_back: bool,
@@ -39,7 +41,17 @@ pub(super) struct Flight {
 impl Flight {
     pub(super) fn new(ledger: Option<Ledger>) -> Flight {
         let (sent, pace) = (VecDeque::new(), Pace::default());
-        Flight { sent, bytes: 0, input_bytes: 0, turn: 0, began: 0, pace, taken_back: false, ledger }
+        Flight {
+            sent,
+            bytes: 0,
+            input_bytes: 0,
+            turn: 0,
+            began: 0,
+            has_arrived: false,
+            pace,
+            taken_back: false,
+            ledger,
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -54,6 +66,23 @@ impl Flight {
     /// When the first of them began, as far as the pool knows, ns.
     pub(super) fn began(&self) -> Option<u64> {
         (!self.is_empty()).then_some(self.began)
+    }
+
+    /// Moves the time at which the first began by a time in which this program did not run, ns.
+    pub(super) fn postpone(&mut self, stalled_ns: u64) {
+        self.began = self.began.saturating_add(stalled_ns).min(now());
+    }
+
+    /// Whether the worker has the first of them. An input on its way to an idle worker is not the worker's time.
+    pub(super) fn has_arrived(&self) -> bool {
+        self.has_arrived
+    }
+
+    /// Notes that all inputs have been sent: if the first was on its way, its time runs from now on.
+    pub(super) fn arrived(&mut self) {
+        if !self.has_arrived {
+            (self.has_arrived, self.began) = (true, now());
+        }
     }
 
     /// Forgets how long tasks take: those of another scenario follow.
@@ -81,7 +110,7 @@ impl Flight {
     /// Adds a task at the end and returns its turn.
     pub(super) fn push(&mut self, task: usize, bytes: usize) -> u32 {
         if self.is_empty() {
-            self.began = now();
+            (self.began, self.has_arrived) = (now(), false);
         }
         self.turn += 1;
         self.input_bytes = bytes;
@@ -97,6 +126,7 @@ impl Flight {
         let sent = self.sent.pop_front()?;
         self.bytes -= sent.bytes;
         self.taken_back = false;
+        self.has_arrived = true;
         match stamps {
             Some(stamps) => {
                 self.pace.took(stamps);
@@ -170,6 +200,20 @@ mod tests {
         assert_eq!(flight.answered(2, None), None);
         assert_eq!(flight.answered(1, None), Some(10));
         assert_eq!(flight.answered(1, None), None);
+    }
+
+    #[test]
+    fn the_time_of_a_task_runs_from_when_its_input_was_sent() {
+        let (mut flight, _) = flight();
+        flight.began = 0;
+        assert!(!flight.has_arrived());
+        flight.arrived();
+        assert!(flight.has_arrived() && flight.began() > Some(0));
+        // Those behind it run from the end of the one before.
+        flight.began = 0;
+        assert_eq!(flight.answered(1, Some(Stamps { started: 5, stopped: 9 })), Some(10));
+        flight.arrived();
+        assert_eq!(flight.began(), Some(9));
     }
 
     #[test]

@@ -159,11 +159,12 @@ impl Processes {
             worker.shut_down();
             self.retired.push(worker);
         }
-        self.retired.retain_mut(|worker| !worker.has_exited());
     }
 
     /// Starts a worker in every empty slot and has each worker open the scenario.
     fn open(&mut self, scenario: &'static str) -> Result<()> {
+        // Those that have ended are reaped, and what they held is free.
+        self.retired.retain_mut(|worker| !worker.has_exited());
         for index in 0..self.slots.len() {
             let slot = &mut self.slots[index];
             slot.failed_starts = 0;
@@ -191,13 +192,13 @@ impl Processes {
             }
             let workers = self.slots.iter().flat_map(|slot| &slot.worker);
             let timeout = workers.filter_map(|worker| worker.next_timeout(None)).min();
-            let polled = wait(&self.slots, None, timeout)?;
+            let polled = wait(&mut self.slots, None, timeout)?;
             for (index, Readiness { readable, ended }) in polled.slots.into_iter().enumerate() {
                 let Some(worker) = &mut self.slots[index].worker else { continue };
                 worker.flush();
                 let opened = match receive_until_open(worker, readable || ended, ended, scenario) {
                     Ok(Err(error)) => {
-                        self.slots[index].worker = None;
+                        self.abandon_all_but(scenario);
                         Err(error)
                     }
                     Ok(opened) => opened,
@@ -210,14 +211,30 @@ impl Processes {
         }
     }
 
-    /// Reaps a worker that ended before it was ready. One that was killed from outside may be replaced.
+    /// Kills the workers that do not have the scenario open: they may be about to say that they cannot, which the next
+    /// scenario would be taken to task for.
+    fn abandon_all_but(&mut self, scenario: &str) {
+        for slot in &mut self.slots {
+            if slot.worker.as_ref().is_some_and(|worker| !worker.has_open(scenario)) {
+                slot.worker.take().into_iter().for_each(WorkerHandle::abandon);
+            }
+        }
+    }
+
+    /// Reaps a worker that ended before it was ready. One that was killed from outside may be replaced, and one that has
+    /// served before: what a task has left behind ended it, or dropping the state of another scenario.
     fn reap_unready(&mut self, slot: usize, error: &WorkerError) -> Result<()> {
         let slot = &mut self.slots[slot];
         slot.failed_starts += 1;
         let Some(worker) = slot.worker.take() else { return Ok(()) };
+        let served = worker.has_served();
         let Reaped { status, killed_from_outside, .. } = worker.reap(error);
         match error {
-            WorkerError::Exited if killed_from_outside && slot.failed_starts < MAX_FAILED_STARTS => Ok(()),
+            WorkerError::Exited
+                if (killed_from_outside || served) && slot.failed_starts < MAX_FAILED_STARTS =>
+            {
+                Ok(())
+            }
             WorkerError::Exited => bail!("it ended ({status}) before it was ready"),
             _ => bail!("{status}"),
         }
@@ -318,8 +335,32 @@ struct Readiness {
     ended: bool,
 }
 
-/// Waits until a worker or a copier has something to say, or until a time, ns.
-fn wait(slots: &[Slot], copiers: Option<&Copiers>, until: Option<u64>) -> Result<Polled> {
+/// How long a wait lasts at most where something has to happen in time, or nothing tells that a process has ended.
+const SLICE_NS: u64 = 250_000_000;
+/// A wait that lasts this much longer than it should shows that this program did not run.
+const STALL_NS: u64 = 100_000_000;
+
+/// Waits until a worker or a copier has something to say, or until a time, ns; perhaps a little less.
+///
+/// If this program itself was stopped meanwhile, the workers have that much more time for all that they have to do.
+fn wait(slots: &mut [Slot], copiers: Option<&Copiers>, until: Option<u64>) -> Result<Polled> {
+    let slice = now() + SLICE_NS;
+    let mut workers = slots.iter().filter_map(|slot| slot.worker.as_ref());
+    let is_silent = workers.any(|worker| worker.descriptor().is_none());
+    let until = until.or(is_silent.then_some(slice)).map(|until| until.min(slice));
+    let mut polled = poll_all(slots, copiers, until)?;
+    let stalled_ns = until.map_or(0, |until| now().saturating_sub(until));
+    for (slot, readiness) in slots.iter_mut().zip(&mut polled.slots) {
+        let Some(worker) = &mut slot.worker else { continue };
+        if stalled_ns >= STALL_NS {
+            worker.postpone(stalled_ns);
+        }
+        readiness.ended |= is_silent && worker.has_ended_silently();
+    }
+    Ok(polled)
+}
+
+fn poll_all(slots: &[Slot], copiers: Option<&Copiers>, until: Option<u64>) -> Result<Polled> {
     let mut polled = Vec::with_capacity(2 * slots.len() + 1);
     for worker in slots.iter().filter_map(|slot| slot.worker.as_ref()) {
         let writable = if worker.has_outgoing() { PollFlags::OUT } else { PollFlags::empty() };

@@ -47,6 +47,12 @@ impl Queue {
         None
     }
 
+    /// Handles a task whose input cannot be sent to any worker.
+    pub(super) fn unsendable(&mut self, task: usize, why: &str) -> Option<(usize, Cause)> {
+        self.returned.retain(|returned| *returned != task);
+        Some((task, Cause::Refused { why: why.into() }))
+    }
+
     /// Handles the task that a worker would have begun next when it ended: if that happens several times, the
     /// input itself is what ends them.
     pub(super) fn unbegun(&mut self, task: usize, status: &str) -> Option<(usize, Cause)> {

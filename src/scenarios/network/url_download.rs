@@ -5,11 +5,12 @@
 //! serves 16 pages with the article's mean delay, or a shorter one. `PARBENCH_URLS=FILE` downloads the URLs in a file
 //! instead, one per line.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 use std::{env, error, fs};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use reqwest::blocking::{Client, Response};
 use reqwest::{Url, redirect};
 use rustls::crypto::ring;
@@ -38,23 +39,32 @@ pub(super) struct Source {
 /// A worker's HTTP client. Its connections stay open between batches.
 pub(super) struct Browser(Client);
 
+/// The file with the user's own URLs, if there is one; set to nothing, the variable counts as unset.
+fn own_list() -> Option<OsString> {
+    env::var_os(URLS).filter(|file| !file.is_empty())
+}
+
 impl Default for Browser {
     fn default() -> Self {
-        let builder = Client::builder().timeout(TIMEOUT).connect_timeout(TIMEOUT / 3);
-        // No proxy: a proxy would be measured instead, and cannot reach the fixture.
-        let builder = builder.redirect(redirect::Policy::limited(10)).no_proxy();
+        let builder = || {
+            let builder = Client::builder().timeout(TIMEOUT).connect_timeout(TIMEOUT / 3);
+            // No proxy: a proxy would be measured instead, and cannot reach the fixture.
+            builder.redirect(redirect::Policy::limited(10)).no_proxy()
+        };
         // An error only means that another part of the program has already installed a provider.
         let _ = ring::default_provider().install_default();
-        // Only real URLs need the system's certificates. Reading them takes time and memory, and the fixture must also
-        // work on a machine without certificates.
-        let own = env::var_os(URLS).and_then(|file| fs::read_to_string(file).ok()).unwrap_or_default();
-        let builder = if own.contains("https:") { builder } else { builder.tls_certs_only([]) };
-        Browser(builder.build().unwrap_or_else(|error| {
-            panic!(
-                "cannot create an HTTP client ({}); are the system's certificates installed?",
-                root_cause(&error)
-            )
-        }))
+        // Only real URLs need the system's certificates: also those without https, which may lead to one that has it. The
+        // list is not read for that: it may be a pipe, or have changed. Reading certificates takes time and memory, and
+        // the fixture must also work on a machine without any.
+        if own_list().is_some()
+            && let Ok(client) = builder().build()
+        {
+            return Browser(client);
+        }
+        let client = builder().tls_certs_only([]).build();
+        Browser(
+            client.unwrap_or_else(|error| panic!("cannot create an HTTP client ({})", root_cause(&error))),
+        )
     }
 }
 
@@ -66,8 +76,16 @@ impl Browser {
 
     /// Downloads a page; `body` reads its body.
     fn get<B>(&self, url: &str, body: fn(Response) -> reqwest::Result<B>) -> Result<B> {
+        // A server may close a kept connection at any time, also when the request is on its way: a request that got no
+        // byte of a response is sent once more, as browsers do.
+        let send = || match self.0.get(url).send() {
+            Err(error) if error.is_request() && !error.is_connect() && !error.is_timeout() => {
+                self.0.get(url).send()
+            }
+            sent => sent,
+        };
         let get = || {
-            let response = self.0.get(url).send()?;
+            let response = send()?;
             let status = response.status();
             Ok((status, body(response)?))
         };
@@ -86,7 +104,7 @@ impl Workload for UrlDownload {
     type Worker = Browser;
 
     fn prepare(size: Size) -> Result<Inputs<Source>> {
-        match env::var_os(URLS) {
+        match own_list() {
             Some(file) => read_urls(Path::new(&file)).map(|urls| Inputs::new(urls).answers_may_differ()),
             None => fixture(size),
         }
@@ -129,11 +147,24 @@ fn fixture(size: Size) -> Result<Inputs<Source>> {
 fn read_urls(file: &Path) -> Result<Vec<Source>> {
     let path = file.display();
     let text = fs::read_to_string(file).with_context(|| format!("cannot read {URLS}={path}"))?;
-    let lines = text.lines().enumerate().map(|(at, line)| (at + 1, line.trim()));
-    let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
-    let sources = lines.map(|(number, line)| {
+    // As some editors begin a text file.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let lines = text.lines().enumerate().map(|(at, line)| {
+        let indent = line.chars().take_while(|c| c.is_whitespace()).count();
+        (at + 1, indent, line.trim())
+    });
+    let lines = lines.filter(|(_, _, line)| !line.is_empty() && !line.starts_with('#'));
+    let sources = lines.map(|(number, indent, line)| {
         // Without the line itself: if it is not a URL, any part of it may be a password.
         let help = || format!("{path}, line {number}: write a URL like https://host/path");
+        // A URL's parser drops some of these without a word, and encodes the others.
+        if let Some(column) = line.chars().position(is_no_part_of_a_url) {
+            bail!(
+                "{path}, line {number}, column {}: a blank or a control character inside of a URL; write one URL per line, \
+                 and comments on lines of their own that begin with #",
+                column + 1 + indent
+            );
+        }
         let url = Url::parse(line).with_context(help)?;
         let scheme = url.scheme();
         ensure!(matches!(scheme, "http" | "https"), "{}; `{scheme}` is neither http nor https", help());
@@ -144,12 +175,25 @@ fn read_urls(file: &Path) -> Result<Vec<Source>> {
     Ok(sources)
 }
 
+/// Whether a character cannot be in a URL, not even in one with letters that are not ASCII.
+fn is_no_part_of_a_url(c: char) -> bool {
+    // Those that have no width are as easily overlooked as blanks.
+    c.is_whitespace() || c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}')
+}
+
+/// The most characters of a path that are shown.
+const MAX_SHOWN: usize = 200;
+
 /// Returns a URL without the parts that may be secret: user, password, query and fragment.
 fn redact(url: &str) -> String {
     let Ok(url) = Url::parse(url) else { return "a URL".into() };
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     let hidden = if url.query().is_some() || url.fragment().is_some() { "?…" } else { "" };
-    format!("{}://{}{port}{}{hidden}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
+    let mut path: String = url.path().chars().take(MAX_SHOWN).collect();
+    if path.len() < url.path().len() {
+        path += "…";
+    }
+    format!("{}://{}{port}{path}{hidden}", url.scheme(), url.host_str().unwrap_or_default())
 }
 
 /// Returns an error that describes why a download failed. reqwest's own message may contain the whole URL.
@@ -192,6 +236,23 @@ mod tests {
     fn a_list_of_urls_may_have_comments_and_empty_lines() {
         let list = urls("# mine\n\n  https://example.com/a?b=c \nhttp://example.org\n").unwrap();
         assert_eq!(list, ["https://example.com/a?b=c", "http://example.org/"]);
+        // With a byte order mark, the line ends of other systems, and a scheme in capitals.
+        let list = urls("\u{feff}HTTPS://example.com/a\r\nhttp://bücher.example/\r\n").unwrap();
+        assert_eq!(list, ["https://example.com/a", "http://xn--bcher-kva.example/"]);
+    }
+
+    #[test]
+    fn what_is_not_only_a_url_is_refused_with_line_and_column() {
+        for (text, place) in [
+            ("http://a.example/ # mine", "line 1, column 18: "),
+            ("http://a.example\n  http://b.example/x\ttitle", "line 2, column 21: "),
+            ("http://a.example/\rhttp://b.example/\r", "line 1, column 18: "),
+            ("http://a.example/\0", "line 1, column 18: "),
+            ("http://a.exa\u{200b}mple/?token=tiger", "line 1, column 13: "),
+        ] {
+            let error = format!("{:#}", urls(text).unwrap_err());
+            assert!(error.contains(place) && !error.contains("tiger"), "{text}: {error}");
+        }
     }
 
     #[test]
@@ -201,7 +262,7 @@ mod tests {
             ("# nothing\n", "contains no URL"),
             ("http://a.example\nexample.com/page?token=tiger", "line 2: write a URL like https://host/path"),
             ("ftp://me:tiger@example.com/x", "line 1: write a URL like https://host/path; `ftp` is neither"),
-            ("http://me:tiger@exa mple.com", "line 1: write a URL like"),
+            ("http://me:tiger@exa mple.com", "line 1, column 20: a blank"),
             ("https://me:tiger#x@host/", "line 1: write a URL like"),
         ] {
             let error = format!("{:#}", urls(text).unwrap_err());
@@ -231,5 +292,7 @@ mod tests {
         ] {
             assert_eq!(redact(url), shown);
         }
+        let long = redact(&format!("http://h/{}?t=tiger", "x".repeat(70_000)));
+        assert!(long.chars().count() < 300 && long.ends_with("x…?…"), "{long}");
     }
 }

@@ -1,6 +1,9 @@
-//! One worker process as its pool sees it: started, opened, sent tasks, listened to, and reaped; and all that it has to do
-//! in time, its tasks' deadline included.
+//! One worker process as its pool sees it: started, opened, sent tasks, listened to, and reaped.
 
+mod patience;
+
+use std::env;
+use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::mem;
 use std::net::Shutdown;
@@ -21,14 +24,6 @@ use crate::span::now;
 use crate::wire::ledger::Ledger;
 use crate::wire::{Frame, FrameKind, Hello, Link, Setup, VERSION, WireError, socket};
 
-/// How long a new worker may take to say hello. It takes about 1 ms: only a machine in serious trouble, or a program
-/// that does something else first, reaches this.
-const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a worker may take to make its state.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
-/// What a worker has to do within a task's deadline.
-const ANSWER: &str = "answer";
-
 /// A worker process.
 pub(super) struct WorkerHandle {
     child: ChildProcess,
@@ -46,6 +41,10 @@ pub(super) struct WorkerHandle {
     usage_requested: bool,
     /// Whether sending has failed: it has ended or will, and only its last answers can still be read.
     send_failed: bool,
+    /// Why nothing can be sent to it although it lives.
+    send_error: Option<String>,
+    /// Whether it has ever had a scenario open.
+    served: bool,
 }
 
 impl WorkerHandle {
@@ -59,10 +58,16 @@ impl WorkerHandle {
             false => (None, None),
         };
         let without_descriptor = options.without_shared_memory;
-        let mut environment = options.worker_environment();
+        let into_os = |(name, value): (String, String)| (OsString::from(name), OsString::from(value));
+        let mut environment: Vec<_> = options.worker_environment().into_iter().map(into_os).collect();
         let child = ChildProcess::start(method, OwnedFd::from(theirs), &environment, without_descriptor)?;
-        if method == StartMethod::Spawn {
-            environment.clear();
+        let mut directory = None;
+        match method {
+            StartMethod::Spawn => environment.clear(),
+            StartMethod::Fork => {
+                environment = env::vars_os().chain(environment).collect();
+                directory = env::current_dir().ok().map(OsString::from);
+            }
         }
         let cpu = options.cpus.get(slot % options.cpus.len().max(1));
         let setup = Setup {
@@ -71,6 +76,7 @@ impl WorkerHandle {
             memory_limit: options.memory_limit,
             output: options.output.clone(),
             environment,
+            directory,
             forked: method == StartMethod::Fork,
         };
         let setup = Frame::new(FrameKind::Setup, Packet::pack(&setup)?);
@@ -91,6 +97,8 @@ impl WorkerHandle {
             waiting_since: now(),
             usage_requested: false,
             send_failed: false,
+            send_error: None,
+            served: false,
         };
         worker.flush();
         Ok(worker)
@@ -116,8 +124,21 @@ impl WorkerHandle {
         Ok(())
     }
 
+    /// A forked worker is not sent anything long before its process id is known: the fork server tells it on the same
+    /// socket, and a long answer of the worker would not be written in one piece.
     pub(super) fn has_open(&self, scenario: &str) -> bool {
-        self.opened == Some(scenario)
+        self.opened == Some(scenario) && self.child.has_pid()
+    }
+
+    /// Whether it has had a scenario open: then it is not its start that ends it.
+    pub(super) fn has_served(&self) -> bool {
+        self.served
+    }
+
+    /// Kills it: it does something that nobody waits for any more.
+    pub(super) fn abandon(mut self) {
+        self.await_pid();
+        self.child.kill();
     }
 
     /// Whether the process has ended; called between two batches.
@@ -156,7 +177,7 @@ impl WorkerHandle {
 
     /// Whether it can be sent a task.
     pub(super) fn takes(&self) -> bool {
-        self.opened.is_some() && !self.send_failed
+        self.opened.is_some() && self.child.has_pid() && !self.send_failed
     }
 
     /// Whether private arrays reach it through shared memory.
@@ -172,12 +193,26 @@ impl WorkerHandle {
 
     /// Sends what the socket takes now.
     pub(super) fn flush(&mut self) {
-        if !self.send_failed && self.link.flush().is_err() {
-            self.send_failed = true;
-            self.waiting_since = now();
-            // If it still runs, this is its end of file.
-            let _ = self.link.stream().shutdown(Shutdown::Write);
+        if self.send_failed {
+            return;
         }
+        let error = match self.link.flush() {
+            Ok(true) => return self.flight.arrived(),
+            Ok(false) => return,
+            Err(error) => error,
+        };
+        self.send_failed = true;
+        self.waiting_since = now();
+        if !is_hang_up(error.kind()) {
+            self.send_error = Some(cannot_send(&error));
+        }
+        // If it still runs, this is its end of file.
+        let _ = self.link.stream().shutdown(Shutdown::Write);
+    }
+
+    /// Whether the process has ended, where no descriptor tells.
+    pub(super) fn has_ended_silently(&mut self) -> bool {
+        self.child.descriptor().is_none() && self.child.has_pid() && self.child.try_wait().is_some()
     }
 
     /// Whether something waits to be sent to it.
@@ -219,7 +254,11 @@ impl WorkerHandle {
         let protocol_error = |what: String| Err(WorkerError::Protocol(what));
         let malformed = |error: anyhow::Error| WorkerError::Protocol(format!("{error:#}"));
         match kind {
-            FrameKind::Forked if !self.child.has_pid() => self.child.set_pid(id, self.without_descriptor),
+            FrameKind::Forked if !self.child.has_pid() => {
+                self.child.set_pid(id, self.without_descriptor);
+                // It may have been quicker than the server.
+                return Ok(self.opened.map(|_| Event::Opened));
+            }
             FrameKind::Hello if !self.greeted => {
                 let Hello { version } = packet.unpack().map_err(malformed)?;
                 if version != VERSION {
@@ -233,7 +272,8 @@ impl WorkerHandle {
             }
             FrameKind::Ready if self.greeted && self.opening.is_some() => {
                 self.opened = self.opening.take();
-                return Ok(Some(Event::Opened));
+                self.served = true;
+                return Ok(self.child.has_pid().then_some(Event::Opened));
             }
             FrameKind::Failed if self.opening.is_some() => {
                 return Ok(Some(Event::Refused(packet.unpack().map_err(malformed)?)));
@@ -261,39 +301,6 @@ impl WorkerHandle {
         self.flight.take_back()
     }
 
-    /// When the pool has to look at it next, ns, if it says nothing: at a deadline, or when tasks are to be taken back.
-    /// `deadline` is that of tasks.
-    pub(super) fn next_timeout(&self, deadline: Option<Duration>) -> Option<u64> {
-        let late = self.waiting_for(deadline).map(|(_, since, timeout)| since + timeout.as_nanos() as u64);
-        [self.flight.stuck_at(), late].into_iter().flatten().min()
-    }
-
-    /// What the pool waits for, since when (ns), and for how long at most.
-    fn waiting_for(&self, deadline: Option<Duration>) -> Option<(&'static str, u64, Duration)> {
-        if self.send_failed {
-            return Some(("end", self.waiting_since, EXIT_TIMEOUT));
-        }
-        if !self.greeted {
-            let what = "say hello: does this program's main do anything before it calls parbench?";
-            return Some((what, self.waiting_since, HELLO_TIMEOUT));
-        }
-        if self.opening.is_some() {
-            return Some(("make its state", self.waiting_since, OPEN_TIMEOUT));
-        }
-        Some((ANSWER, self.flight.began()?, deadline?))
-    }
-
-    /// Returns an error if the pool has waited for too long.
-    pub(super) fn check_timeout(&self, deadline: Option<Duration>) -> Result<(), WorkerError> {
-        match self.waiting_for(deadline) {
-            Some((what, since, timeout)) if now() >= since + timeout.as_nanos() as u64 => Err(match what {
-                ANSWER => WorkerError::TaskTimeout(timeout),
-                _ => WorkerError::Timeout(what, timeout),
-            }),
-            _ => Ok(()),
-        }
-    }
-
     /// Reaps a worker that can no longer be used; it is killed first if it still runs.
     pub(super) fn reap(mut self, error: &WorkerError) -> Reaped {
         self.await_pid();
@@ -305,7 +312,10 @@ impl WorkerHandle {
                 killed_from_outside = exit.is_kill() && !self.child.was_killed();
                 if self.child.was_killed() { "it closed its socket; killed".into() } else { exit.to_string() }
             }
-            WorkerError::Protocol(_) | WorkerError::Timeout(..) | WorkerError::TaskTimeout(_) => {
+            WorkerError::Protocol(_)
+            | WorkerError::Send(_)
+            | WorkerError::Timeout(..)
+            | WorkerError::TaskTimeout(_) => {
                 self.child.kill();
                 self.child.wait(EXIT_TIMEOUT);
                 format!("{error}; killed")
@@ -336,7 +346,9 @@ impl WorkerHandle {
         if !self.child.has_pid() && self.link.stream().set_nonblocking(false).is_ok() {
             self.link.set_lazy(false);
             let _ = self.link.stream().set_read_timeout(Some(EXIT_TIMEOUT));
-            while let (false, Ok(Some(frame))) = (self.child.has_pid(), self.link.next()) {
+            // Nothing is read once it is known: nothing more may come.
+            while !self.child.has_pid() {
+                let Ok(Some(frame)) = self.link.next() else { break };
                 let _ = self.handle(frame);
             }
         }
@@ -348,7 +360,19 @@ impl WorkerHandle {
     }
 }
 
-/// Whether reading gave this because the process has ended.
+/// Why nothing can be sent to a worker that lives, and what would help.
+fn cannot_send(error: &std::io::Error) -> String {
+    let help = match error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
+        Some(rustix::io::Errno::TOOMANYREFS | rustix::io::Errno::MFILE | rustix::io::Errno::NFILE) => {
+            ": its message has more shared arrays than the limit of open files allows; raise it (ulimit -n), or put them \
+             into one array"
+        }
+        _ => "",
+    };
+    format!("its message cannot be sent ({error}){help}")
+}
+
+/// Whether reading or sending gave this because the process has ended.
 fn is_hang_up(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset)
 }
