@@ -8,13 +8,15 @@ mod pools;
 
 use std::fs;
 use std::path::Path;
-use std::process::{self, Command, ExitCode, Stdio};
+use std::process::{self, Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use action::{Act, Action, Payload, Report};
 use anyhow::{Context, Result, bail, ensure};
 use common::{children, eventually, has_ended};
 use libtest_mimic::Arguments;
+use parbench::executors::Output;
 use parbench::{Job, Scenario, TypedJob};
 use pools::{
     FLAVORS, PoolFlavor, answers, answers_except, failed, fails_twice, no_child_is_left, pool_trial, run,
@@ -51,6 +53,14 @@ fn main() -> ExitCode {
         add("a task may print, read stdin and leave children", misbehaves);
         add("a task cannot start workers", starts_workers);
         add("an input that cannot be packed is the failure of its task", refuses_packing);
+        add("a batch of which no input can be packed ends", refuses_all_packing);
+        add("a task that forks and exits costs itself only", forks_and_exits);
+        add("what a task started ends with its worker, whatever ends it", leaves_children);
+        add("a pool that is dropped as soon as it is started leaves nothing", dropped_at_once);
+        add("a killed program leaves nothing that a task started", |flavor| {
+            owner_ends(flavor, WITH_CHILD, "-KILL")
+        });
+        add("time in which the program was stopped does not count", stopped_and_continued);
         add("dropping a pool leaves no process", dropped);
         add("a killed program leaves no busy worker", |flavor| owner_ends(flavor, BUSY, "-KILL"));
         add("a killed program leaves no idle worker", |flavor| owner_ends(flavor, IDLE, "-KILL"));
@@ -201,6 +211,79 @@ fn refuses_packing(flavor: &PoolFlavor) -> Result<()> {
     fails_twice(&mut *flavor.start(&flavor.options(2))?, &actions, &expected)
 }
 
+/// On fewer workers than tasks: none of them has ever anything to send.
+fn refuses_all_packing(flavor: &PoolFlavor) -> Result<()> {
+    for workers in [1, 2] {
+        let actions = vec![Action::RefusePacking(action::Unpackable); 7];
+        let expected = ["cannot pack a message: "; 7];
+        fails_twice(&mut *flavor.start(&flavor.options(workers))?, &actions, &expected)?;
+    }
+    Ok(())
+}
+
+fn forks_and_exits(flavor: &PoolFlavor) -> Result<()> {
+    let actions = answers_except(4, [(1, Action::ForkAndExit(3))]);
+    let expected = ["act, task 1: its worker process ended while it ran (exit status: 3)"];
+    fails_twice(&mut *flavor.start(&flavor.options(2))?, &actions, &expected)
+}
+
+/// A child that a task left behind lives as long as its worker.
+fn leaves_children(flavor: &PoolFlavor) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("process");
+    let leave = || Action::LeaveChild(file.display().to_string());
+    let ends: [(&str, Option<Action>); 4] = [
+        ("the drop of the pool", None),
+        ("a deadline", Some(Action::Hang)),
+        ("an exit", Some(Action::Exit(3))),
+        ("an abort", Some(Action::Abort)),
+    ];
+    for (end, last) in ends {
+        let deadline = Duration::from_millis(300);
+        let mut pool = flavor.start(&flavor.options(1).deadline(deadline).output(Output::Discard))?;
+        let steps = [Some(leave()), last].into_iter().flatten().collect();
+        run(&mut *pool, vec![Action::Steps(steps)])?;
+        let child = read_process_id(&file)?;
+        ensure!(end != "the drop of the pool" || !has_ended(child), "it ended before its worker");
+        drop(pool);
+        eventually(&format!("a child ends with its worker by {end}"), || has_ended(child))?;
+    }
+    Ok(())
+}
+
+/// The fork server may not have told yet which process it has made.
+fn dropped_at_once(flavor: &PoolFlavor) -> Result<()> {
+    for _ in 0..20 {
+        drop(flavor.start(&flavor.options(3))?);
+        ensure!(children(process::id())?.is_empty(), "{:?}", children(process::id()));
+    }
+    Ok(())
+}
+
+/// Stops a program and its workers for longer than a task may take: no task is late for that.
+fn stopped_and_continued(flavor: &PoolFlavor) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("ready");
+    let mut owner = start_owner(flavor, LATE, &file)?;
+    let result = (|| {
+        let ready = || children(owner.id()).is_ok_and(|workers| workers.len() == 2) && file.exists();
+        eventually("its tasks run", ready)?;
+        let processes = [children(owner.id())?, vec![owner.id()]].concat();
+        // Workers first: one that goes on while its pool is stopped is in time.
+        processes.iter().try_for_each(|process| kill("-STOP", *process))?;
+        std::thread::sleep(2 * DEADLINE);
+        processes.iter().try_for_each(|process| kill("-CONT", *process))?;
+        eventually("it ends", || owner.try_wait().is_ok_and(|status| status.is_some()))
+    })();
+    if result.is_err() {
+        owner.kill()?;
+    }
+    let status = owner.wait()?;
+    result?;
+    ensure!(status.success(), "a task was late ({status})");
+    Ok(())
+}
+
 fn dropped(flavor: &PoolFlavor) -> Result<()> {
     let mut pool = flavor.start(&flavor.options(2))?;
     run_all(&mut *pool, answers(4))?;
@@ -218,6 +301,11 @@ const BUSY: &str = "busy";
 const BUSY_LATER: &str = "busy later";
 /// A batch is done, and none is run.
 const IDLE: &str = "idle";
+/// The same, and a task has left a child behind.
+const WITH_CHILD: &str = "with a child";
+/// Tasks run that take half of their deadline, and the program ends with them.
+const LATE: &str = "late";
+const DEADLINE: Duration = Duration::from_secs(2);
 
 /// The main of the program that is ended while it has a pool. It makes a file once the pool is in its state.
 fn hold_a_pool(flavor: &str, state: &str, file: &str) -> Result<()> {
@@ -227,32 +315,51 @@ fn hold_a_pool(flavor: &str, state: &str, file: &str) -> Result<()> {
         BUSY => vec![busy(), busy()],
         BUSY_LATER => answers_except(6, [(4, busy()), (5, busy())]),
         IDLE => answers(4),
+        WITH_CHILD => vec![Action::LeaveChild(child_file(file)); 2],
+        LATE => {
+            let write = || Action::WriteProcessId(file.into());
+            vec![Action::Steps(vec![write(), Action::BusyLoop(DEADLINE / 2)]); 2]
+        }
         _ => bail!("there is no such state"),
     };
-    let mut pool = flavor.start(&flavor.options(2))?;
+    let options = flavor.options(2);
+    let options = if state == LATE { options.deadline(DEADLINE) } else { options };
+    let mut pool = flavor.start(&options)?;
     let failed = failed(run(&mut *pool, actions)?);
     ensure!(failed.is_empty(), "{failed:?}");
+    if state == LATE {
+        return Ok(());
+    }
     fs::write(file, "")?;
     std::io::stdin().read_line(&mut String::new())?;
     drop(pool);
     Ok(())
 }
 
+/// The file that the tasks of [`WITH_CHILD`] write to.
+fn child_file(file: &str) -> String {
+    format!("{file}-child")
+}
+
+fn start_owner(flavor: &PoolFlavor, state: &str, file: &Path) -> Result<Child> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args([HOLD, flavor.name, state]).arg(file).stdin(Stdio::piped()).stderr(Stdio::null());
+    Ok(command.spawn()?)
+}
+
 /// Ends a program by a signal while its pool is busy, or idle.
 fn owner_ends(flavor: &PoolFlavor, state: &str, signal: &str) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("ready");
-    let mut owner = Command::new(std::env::current_exe()?)
-        .args([HOLD, flavor.name, state])
-        .arg(&file)
-        .stdin(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()?;
+    let mut owner = start_owner(flavor, state, &file)?;
     let mut workers = Vec::new();
     let ready = eventually("it has two workers", || {
         workers = children(owner.id()).unwrap_or_default();
         workers.len() == 2 && file.exists()
     });
+    if state == WITH_CHILD && ready.is_ok() {
+        workers.push(read_process_id(Path::new(&child_file(&file.display().to_string())))?);
+    }
     let ended = ready.and_then(|()| kill(signal, owner.id()));
     if ended.is_err() {
         owner.kill()?;

@@ -19,11 +19,15 @@ use common::children;
 use libtest_mimic::Arguments;
 use parbench::executors::{ExecutorKind, Output, PoolOptions};
 use parbench::span::Stamps;
-use parbench::{Cause, Job, Packet, Pool, Scenario, Workload};
+use parbench::{Cause, Inputs, Job, Packet, Pool, Scenario, Size, TypedJob, Workload};
 use pools::{FLAVORS, PoolFlavor, answers, answers_except, failed, pool_trial, run, run_all};
 
 fn main() -> ExitCode {
-    parbench::bench::enter(vec![Scenario::of::<Act>()]);
+    parbench::bench::enter(vec![
+        Scenario::of::<Act>(),
+        Scenario::of::<WithState<NoState>>(),
+        Scenario::of::<WithState<BadDrop>>(),
+    ]);
     let mut trials = Vec::new();
     for flavor in FLAVORS {
         let mut add = |what, test: fn(&PoolFlavor) -> Result<()>| {
@@ -41,6 +45,10 @@ fn main() -> ExitCode {
         add("short tasks do not stay behind a long one", stuck);
         add("any number of tasks may be sent ahead", prefetch);
         add("a pool that is dropped during work leaves nothing", dropped_during_work);
+        add("a task beyond its deadline is tried again, as often as said", retries_late);
+        add("a workload whose state cannot be made costs the next one nothing", no_state);
+        add("a state that panics when it is dropped costs the next workload nothing", bad_drop);
+        add("a worker has the environment and directory of when it was started", surroundings);
     }
     trials.push(pool_trial("options that cannot be meant are refused", refused));
     let mut arguments = Arguments::from_args();
@@ -181,6 +189,104 @@ fn prefetch(flavor: &PoolFlavor) -> Result<()> {
     for tasks in [0, 1, usize::MAX] {
         let mut pool = flavor.start(&flavor.options(2).prefetch(tasks))?;
         run_all(&mut *pool, answers(1_000))?;
+    }
+    Ok(())
+}
+
+fn retries_late(flavor: &PoolFlavor) -> Result<()> {
+    for (hangs, retries) in [(1, 1), (2, 1), (1, 0)] {
+        let marks = Marks::new()?;
+        let options = flavor.options(2).retries(retries).deadline(SOON);
+        let actions = answers_except(3, [(1, Action::HangUntilMarks(marks.path(), hangs))]);
+        let failed = failed(flavor.run(&options, actions)?);
+        let late = BTreeMap::from([(1, Cause::TimedOut { deadline_ms: 300 })]);
+        let expected = if hangs > u64::from(retries) { late } else { BTreeMap::new() };
+        ensure!(failed == expected, "{hangs} hangs, {retries} retries: {failed:?}");
+    }
+    Ok(())
+}
+
+/// A worker's state that cannot be made.
+struct NoState;
+
+impl Default for NoState {
+    fn default() -> Self {
+        panic!("there is no such state")
+    }
+}
+
+/// A worker's state that cannot be dropped.
+#[derive(Default)]
+struct BadDrop;
+
+impl Drop for BadDrop {
+    fn drop(&mut self) {
+        panic!("it cannot be dropped")
+    }
+}
+
+/// Does nothing, with a state.
+struct WithState<S>(S);
+
+impl<S: Default + Send + 'static> Workload for WithState<S> {
+    const NAME: &'static str =
+        if size_of::<S>() == 0 && std::mem::needs_drop::<S>() { "bad drop" } else { "no state" };
+    type Input = ();
+    type Output = ();
+    type Worker = S;
+
+    fn prepare(_: Size) -> Result<Inputs<()>> {
+        Ok(Inputs::new(vec![()]))
+    }
+
+    fn run(_: &mut S, (): &()) -> Result<()> {
+        Ok(())
+    }
+
+    fn check(_: &[()], _: &[()]) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn no_state(flavor: &PoolFlavor) -> Result<()> {
+    let options = flavor.options(3).output(Output::Discard);
+    let mut pool = flavor.start(&options)?;
+    let job: Arc<dyn Job> = Arc::new(TypedJob::<WithState<NoState>>::new(vec![(); 4], 3));
+    for _ in 0..3 {
+        let error = format!("{:#}", pool.execute(&job).err().context("it ran")?);
+        ensure!(error.contains("its worker's state cannot be made: there is no such state"), "{error}");
+        let _ = pool.worker_usage();
+        run_all(&mut *pool, answers(6))?;
+    }
+    Ok(())
+}
+
+fn bad_drop(flavor: &PoolFlavor) -> Result<()> {
+    let options = flavor.options(2).output(Output::Discard);
+    let mut pool = flavor.start(&options)?;
+    let job: Arc<dyn Job> = Arc::new(TypedJob::<WithState<BadDrop>>::new(vec![(); 4], 2));
+    for _ in 0..3 {
+        pool.execute(&job)?.spans()?;
+        run_all(&mut *pool, answers(6))?;
+    }
+    Ok(())
+}
+
+/// The fork server was started long before.
+fn surroundings(flavor: &PoolFlavor) -> Result<()> {
+    let outer = std::env::current_dir()?;
+    let folder = tempfile::tempdir()?;
+    let inner = folder.path().canonicalize()?;
+    for (value, directory) in [("first", &inner), ("second", &outer)] {
+        // SAFETY: the tests of this program run one at a time, and its other threads read no variables.
+        unsafe { std::env::set_var("PARBENCH_TEST_SURROUNDINGS", value) };
+        std::env::set_current_dir(directory)?;
+        let actions =
+            vec![Action::ReadVariable("PARBENCH_TEST_SURROUNDINGS".into()), Action::ReportDirectory];
+        let reports = flavor.start(&flavor.options(1)).and_then(|mut pool| run_all(&mut *pool, actions));
+        std::env::set_current_dir(&outer)?;
+        let expected = [value.to_string(), directory.display().to_string()].map(Report::Text);
+        ensure!(reports? == expected, "not {expected:?}");
     }
     Ok(())
 }

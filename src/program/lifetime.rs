@@ -89,11 +89,13 @@ pub(crate) fn wait_or_kill(child: &mut Child, timeout: Duration) -> Result<ExitS
     }
 }
 
-/// Ends this process when the thread that started it ends; a system that cannot do that leaves it to the end of the
-/// socket.
-pub(crate) fn die_with_parent() -> Result<()> {
+/// Whether this process ends when the thread that started it ends; a system that cannot do that leaves it to the end of
+/// the socket.
+pub(crate) fn die_with_parent(dies: bool) -> Result<()> {
     #[cfg(target_os = "linux")]
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+    rustix::process::set_parent_process_death_signal(dies.then_some(Signal::KILL))
         .context("cannot ask for the signal that ends a worker with its pool (prctl)")?;
+    #[cfg(not(target_os = "linux"))]
+    let _ = dies;
     Ok(())
 }

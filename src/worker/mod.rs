@@ -72,16 +72,22 @@ fn serve(socket: UnixStream, scenarios: &'static [Scenario]) -> Result<()> {
         }
     };
     let mut pool_socket = Some(pool);
-    match forked {
-        // Starting a thread takes half as long as all the rest: a worker that runs a single task does without one.
-        true => die_with_parent()?,
-        false => watch_pool(&mut pool_socket)?,
+    // Starting a thread takes half as long as all the rest: a forked worker that runs a single task does without one.
+    if !forked {
+        watch_pool(&mut pool_socket)?;
     }
 
     // For the pool, which asks now and then.
     let (mut moved_bytes, mut packing_ns) = (0, 0);
     let mut opened: Opened = None;
-    while let Some(Frame { kind, id, packet, .. }) = receive(&mut link)? {
+    loop {
+        let unwatched = pool_socket.is_some();
+        let next = receive(&mut link);
+        if unwatched {
+            // An idle worker sees the end of its pool by itself, and ends what its task has started.
+            die_with_parent(true)?;
+        }
+        let Some(Frame { kind, id, packet, .. }) = next? else { return Ok(()) };
         let reply = match kind {
             FrameKind::Open => {
                 open(scenarios, packet, &mut opened).map(|()| Frame::new(FrameKind::Ready, Packet::default()))
@@ -113,8 +119,10 @@ fn serve(socket: UnixStream, scenarios: &'static [Scenario]) -> Result<()> {
         };
         let reply = reply.or_else(|cause| failed(id, &cause))?;
         send(&mut link, &reply)?;
+        if unwatched {
+            die_with_parent(false)?;
+        }
     }
-    Ok(())
 }
 
 /// Makes this process end with its pool from now on, unless that has been done.

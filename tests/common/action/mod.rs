@@ -67,6 +67,14 @@ pub(crate) enum Action {
     UseUpDescriptors,
     /// Prints, reads from stdin, and leaves a child behind that would keep an inherited socket open.
     Misbehave,
+    /// Leaves a child behind, and writes its process id to a file.
+    LeaveChild(String),
+    /// Leaves a copy of its process behind, which keeps the socket open, and exits.
+    ForkAndExit(i32),
+    /// Reports its working directory.
+    ReportDirectory,
+    /// Hangs as long as a file has fewer marks than that, of which it appends one each time.
+    HangUntilMarks(String, u64),
     /// Tries to start worker processes of its own.
     StartWorkers,
     /// Cannot be packed.
@@ -181,6 +189,17 @@ impl Action {
             }
             Action::UseUpDescriptors => use_up_descriptors()?,
             Action::Misbehave => misbehave()?,
+            Action::LeaveChild(path) => leave_child(path)?,
+            Action::ForkAndExit(status) => fork_and_exit(*status),
+            Action::ReportDirectory => {
+                return Ok(Report::Text(std::env::current_dir()?.display().to_string()));
+            }
+            Action::HangUntilMarks(path, count) => {
+                if marks::count(path) < *count {
+                    marks::append(path, 0)?;
+                    return Action::Hang.perform();
+                }
+            }
             Action::StartWorkers => {
                 let started = ExecutorKind::find("processes")?.start(&PoolOptions::new(1));
                 return Err(started.err().context("it could start workers")?);
@@ -198,7 +217,7 @@ impl Action {
         match (self, report) {
             (Action::Answer(number), Report::Number(answer)) => number == answer,
             (Action::Allocate(bytes), Report::Number(filled)) => bytes == filled,
-            (Action::ReadVariable(_) | Action::ReportCpus, Report::Text(_)) => true,
+            (Action::ReadVariable(_) | Action::ReportCpus | Action::ReportDirectory, Report::Text(_)) => true,
             (Action::ReportPlace, Report::Place { .. }) => true,
             (Action::SendBack(sent), Report::SentBack(back)) => sent == back,
             // They may be large, and this must not take longer than the tasks.
@@ -213,6 +232,7 @@ impl Action {
                 | Action::Allocate(_)
                 | Action::ReadVariable(_)
                 | Action::ReportCpus
+                | Action::ReportDirectory
                 | Action::ReportPlace
                 | Action::SendBack(_)
                 | Action::Double(_)
@@ -313,6 +333,26 @@ fn use_up_descriptors() -> Result<()> {
         std::mem::forget(gap);
     }
     Ok(())
+}
+
+/// In one piece: whoever waits for the file never finds it empty.
+fn leave_child(path: &str) -> Result<()> {
+    let mut sleep = Command::new("sleep");
+    let child = sleep.arg("60").stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let beside = format!("{path}.{}", process::id());
+    fs::write(&beside, child.id().to_string())?;
+    Ok(fs::rename(beside, path)?)
+}
+
+fn fork_and_exit(status: i32) -> ! {
+    // SAFETY: the copy does nothing but sleep and end.
+    unsafe {
+        if libc::fork() == 0 {
+            libc::sleep(60);
+            libc::_exit(0);
+        }
+    }
+    process::exit(status)
 }
 
 fn misbehave() -> Result<()> {
