@@ -14,7 +14,7 @@ use std::borrow::Borrow;
 use std::io::Write;
 use std::process;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::executors::{self, ExecutorKind, Isolation};
@@ -45,7 +45,7 @@ pub fn main_with(
     run_mode(scenarios, executors);
     let selection =
         Selection::from_env(executors).and_then(|selection| selection.check().map(|()| selection));
-    exit_on_error(selection.map(|selection| criterion::main(scenarios, &selection)));
+    exit_on_error(selection.and_then(|selection| criterion::main(scenarios, &selection)));
 }
 
 /// Does what `parbench …` arguments say and ends the program then; returns if there are none.
@@ -63,12 +63,24 @@ fn list<T: Copy + 'static>(items: impl IntoIterator<Item = impl Borrow<T>>) -> &
 
 fn run_mode(scenarios: &'static [Scenario], executors: &'static [&'static ExecutorKind]) {
     program::allocator::set_policy();
-    let Some((mode, arguments)) = program::mode() else { return program::set_role(Role::Main) };
+    // In a worker too: it would run the code of another workload.
+    exit_on_error(Scenario::check_names(scenarios));
+    let Some((mode, arguments)) = program::mode() else {
+        program::lifetime::end_on_signals_as_first_process();
+        return program::set_role(Role::Main);
+    };
+    if matches!(&mode[..], "help" | "--help" | "-h") || asks_for_help(&mode, &arguments) {
+        exit_on_error(print_help());
+        process::exit(0);
+    }
     match &mode[..] {
         "worker" => worker::main(scenarios),
         "forkserver" => worker::forkserver::main(scenarios),
         "fixture" => fixtures::main(&arguments),
-        _ => program::set_role(Role::Main),
+        _ => {
+            program::lifetime::end_on_signals_as_first_process();
+            program::set_role(Role::Main);
+        }
     }
     let run = || {
         let mut results = program::take_stdout()?;
@@ -76,13 +88,34 @@ fn run_mode(scenarios: &'static [Scenario], executors: &'static [&'static Execut
             "list" => print_list(scenarios, executors, &mut results),
             "cell" => cell::main(scenarios, executors, arguments, &mut results),
             "rounds" => rounds::main(scenarios, executors, arguments, &mut results),
-            _ => bail!(
-                "there is no mode `{mode}`; there are list, rounds, cell, fixture, worker and forkserver"
-            ),
+            "" => bail!("name a mode\n\n{HELP}"),
+            _ => bail!("there is no mode `{mode}`\n\n{HELP}"),
         }
     };
     exit_on_error(run());
     process::exit(0);
+}
+
+/// What a person is told who asks for help; `rounds --help` has more.
+const HELP: &str = "\
+A bench program of parbench. Plain `cargo bench` measures with Criterion; behind `cargo bench --bench NAME -- parbench`:
+  list                      its scenarios, as JSON lines
+  rounds [SCENARIO…]        measures interleaved rounds; records as JSON lines (`rounds --help`)
+  fixture http|imap|folder  runs a fixture until it is ended, and prints its address or path
+What it starts by itself:
+  cell SCENARIO VARIANT     a variant that is told when to run batches (`cell --help`)
+  worker, forkserver        a worker process of a pool, and what forks them
+PARBENCH_SIZE (smoke, default, article) selects the size, PARBENCH_WORKERS (such as 1,2,4) the worker counts.
+";
+
+/// Modes with options of their own have their own help.
+fn asks_for_help(mode: &str, arguments: &[String]) -> bool {
+    let has_own = matches!(mode, "rounds" | "cell");
+    !has_own && arguments.iter().any(|argument| matches!(&argument[..], "--help" | "-h"))
+}
+
+fn print_help() -> Result<()> {
+    program::take_stdout()?.write_all(HELP.as_bytes()).context("cannot write the help")
 }
 
 fn exit_on_error(result: Result<()>) {

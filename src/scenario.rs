@@ -1,10 +1,12 @@
 //! The row that a workload becomes in a list: its types erased into a few function pointers, for the program that measures
 //! it and for its worker processes.
 
+use std::any;
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::data::packet::Packet;
 use crate::job::{ErasedWorker, Job, TypedJob, WorkerState};
@@ -34,6 +36,7 @@ pub struct Scenario {
     pub workers: &'static [usize],
     /// What decides which executors run it, and on how many tasks.
     pub properties: Properties,
+    type_name: fn() -> &'static str,
     prepare: fn(Size) -> Result<Prepared>,
     make_worker: fn() -> Box<dyn ErasedWorker>,
 }
@@ -45,6 +48,7 @@ impl Scenario {
             name: W::NAME,
             workers: W::WORKERS,
             properties: Properties { scaling: W::SCALING, nested: W::NESTED, cold: W::COLD, waits: W::WAITS },
+            type_name: any::type_name::<W>,
             prepare: prepare::<W>,
             make_worker: || Box::new(WorkerState::<W>::default()),
         }
@@ -63,6 +67,41 @@ impl Scenario {
         (self.make_worker)()
     }
 
+    /// Checks that each scenario of a list has a name of its own that a folder, a command line and a worker process can be
+    /// told it by.
+    ///
+    /// # Errors
+    /// The first that has not, with its type, or with both types that have the same name.
+    pub(crate) fn check_names(scenarios: &[Scenario]) -> Result<()> {
+        let mut seen = HashMap::new();
+        for scenario in scenarios {
+            let Scenario { name, type_name, .. } = scenario;
+            let of = || format!("{name:?}, the name of the workload {},", type_name());
+            ensure!(!name.is_empty(), "the name of the workload {} is empty: give it a `NAME`", type_name());
+            ensure!(
+                !name.contains(|c: char| c.is_control()) && name.trim() == *name,
+                "{} has a control character in it, or a blank at its end",
+                of()
+            );
+            ensure!(
+                !name.starts_with('-'),
+                "{} would be taken for an option: begin with another character",
+                of()
+            );
+            let folder = folder_name(name);
+            ensure!(!matches!(&folder[..], "." | ".."), "{} cannot be the name of a folder", of());
+            if let Some(Scenario { name: other, type_name: other_type, .. }) = seen.insert(folder, scenario) {
+                let what = if other == name { "the same name" } else { "names that make the same folder" };
+                bail!(
+                    "the workloads {} and {} have {what}, {other:?} and {name:?}: Criterion keeps 64 characters",
+                    other_type(),
+                    type_name()
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// Finds a scenario in a list by its name.
     ///
     /// # Errors
@@ -73,6 +112,13 @@ impl Scenario {
             format!("there is no scenario `{name}` in this program; it has {}", names.join(", "))
         })
     }
+}
+
+/// The folder of Criterion's report on a scenario: what cannot be in the name of a file is replaced, and its end cut off. Not
+/// every system tells capitals apart.
+fn folder_name(name: &str) -> String {
+    let safe = |c| if "?\"/\\*<>:|^".contains(c) { '_' } else { c };
+    name.to_lowercase().chars().map(safe).take(64).collect()
 }
 
 /// A scenario's inputs and the fixtures that they need, of which jobs are made.
@@ -121,4 +167,75 @@ fn prepare<W: Workload>(size: Size) -> Result<Prepared> {
     let make_job =
         move |workers| Arc::new(TypedJob::<W>::scaled(Arc::clone(&inputs), workers)) as Arc<dyn Job>;
     Ok(Prepared { make_job: Box::new(make_job), digest: Box::new(digest), answers_may_differ })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::Inputs;
+
+    /// A workload of one of these names.
+    struct Named<const NAME: usize>;
+
+    const NAMES: [&str; 14] = [
+        "a",
+        "a b/c",
+        "",
+        ".",
+        "..",
+        "line\nbreak",
+        "nul\0",
+        " blank",
+        "-option",
+        "A",
+        "a b_C",
+        "0123456789012345678901234567890123456789012345678901234567890123 first",
+        "0123456789012345678901234567890123456789012345678901234567890123 second",
+        "a",
+    ];
+
+    impl<const NAME: usize> Workload for Named<NAME> {
+        const NAME: &'static str = NAMES[NAME];
+        type Input = ();
+        type Output = ();
+        type Worker = ();
+        fn prepare(_: Size) -> Result<Inputs<()>> {
+            Ok(Inputs::new(vec![()]))
+        }
+        fn run(_: &mut (), (): &()) -> Result<()> {
+            Ok(())
+        }
+        fn check(_: &[()], _: &[()]) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    fn refused(scenarios: &[Scenario]) -> String {
+        Scenario::check_names(scenarios).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_name_must_be_one_that_a_folder_and_a_command_line_can_have() {
+        Scenario::check_names(&[Scenario::of::<Named<0>>(), Scenario::of::<Named<1>>()]).unwrap();
+        assert!(refused(&[Scenario::of::<Named<2>>()]).contains("Named<2> is empty"));
+        assert!(refused(&[Scenario::of::<Named<3>>()]).contains("Named<3>, cannot be the name of a folder"));
+        assert!(refused(&[Scenario::of::<Named<4>>()]).contains("cannot be the name of a folder"));
+        for scenario in [Scenario::of::<Named<5>>(), Scenario::of::<Named<6>>(), Scenario::of::<Named<7>>()] {
+            assert!(refused(&[scenario]).contains("a control character"));
+        }
+        assert!(refused(&[Scenario::of::<Named<8>>()]).contains("taken for an option"));
+    }
+
+    #[test]
+    fn two_workloads_of_one_name_or_one_folder_are_refused_with_both_types() {
+        for pair in [
+            [Scenario::of::<Named<0>>(), Scenario::of::<Named<13>>()],
+            [Scenario::of::<Named<0>>(), Scenario::of::<Named<9>>()],
+            [Scenario::of::<Named<1>>(), Scenario::of::<Named<10>>()],
+            [Scenario::of::<Named<11>>(), Scenario::of::<Named<12>>()],
+        ] {
+            let error = refused(&pair);
+            assert!(pair.iter().all(|scenario| error.contains((scenario.type_name)())), "{error}");
+        }
+    }
 }

@@ -201,7 +201,7 @@ fn groups() -> Result<()> {
     command.args(["parbench", "rounds", "large", "--rounds", "2", "--launches", "1"]);
     command.args(["--executors", "serial,threads,rayon", "--workers", "1,2,4"]);
     // Serial and two replicas of what is judged are in each group, and one or two of the five others.
-    command.args(["--judged", "threads/2", "--memory", &((5 * LARGE_BYTES) >> 20).to_string()]);
+    command.args(["--judged", "threads/2", "--memory", &((13 * LARGE_BYTES / 2) >> 20).to_string()]);
     let output = command.output()?;
     ensure!(output.status.success(), "{}", stderr(&output));
     let (_, records) = read_records(&output.stdout[..])?;

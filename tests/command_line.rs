@@ -34,6 +34,10 @@ fn main() -> ExitCode {
         trial("bad values in the environment are one sentence and status 2", environment),
         trial("bad arguments of a mode are one sentence and status 2", arguments),
         trial("help is a result", help),
+        trial("a reader that has gone ends the program, and a full disk is an error", gone),
+        trial("a folder that cannot be written to is found before anything is measured", unwritable),
+        trial("a variable that is set to nothing is not set", empty),
+        trial("what is named twice is measured once", twice),
         trial("rounds measure in random order and its reverse", rounds),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
@@ -66,7 +70,85 @@ fn list() -> Result<()> {
 
 fn filter() -> Result<()> {
     let output = bench("network", &["--bench", "no_such_benchmark"], &[NO_URLS])?;
+    let note = "note: no benchmark of this program fits `no_such_benchmark`; `--list` names them\n";
+    ensure!(output.status.success() && text(&output.stderr).ends_with(note), "{}", text(&output.stderr));
+    Ok(())
+}
+
+/// The program with another stdout.
+fn bench_to(stdout: impl Into<Stdio>, arguments: &[&str]) -> Result<Output> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.env(FAMILY, "compute").env("PARBENCH_SIZE", "smoke").env("PARBENCH_WORKERS", "1,2");
+    let child = command.args(arguments).stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped()).spawn()?;
+    Ok(child.wait_with_output()?)
+}
+
+fn gone() -> Result<()> {
+    let all: [&[&str]; 5] = [
+        &["--bench", "--list"],
+        &["--test", "cpu_loop"],
+        &["parbench", "list"],
+        &["parbench", "rounds", "cpu_loop", "--rounds", "1", "--launches", "1"],
+        &["parbench", "--help"],
+    ];
+    for arguments in all {
+        let (reader, writer) = std::io::pipe()?;
+        drop(reader);
+        let output = bench_to(writer, arguments)?;
+        let error = text(&output.stderr);
+        let quiet = error.lines().all(|line| line.starts_with("Gnuplot "));
+        ensure!(output.status.success() && quiet, "{arguments:?}: {} {error}", output.status);
+        if cfg!(target_os = "linux") {
+            let error =
+                refusal(&bench_to(std::fs::File::options().write(true).open("/dev/full")?, arguments)?)?;
+            ensure!(error.contains("No space left on device"), "{arguments:?}: {error}");
+        }
+    }
+    Ok(())
+}
+
+fn unwritable() -> Result<()> {
+    let error = refusal(&bench("compute", &["--bench"], &[("CRITERION_HOME", "/dev/null/there")])?)?;
+    ensure!(
+        error.starts_with("error: cannot keep results in /dev/null/there; CRITERION_HOME can name"),
+        "{error}"
+    );
+    // What measures nothing keeps nothing.
+    let listed = bench("compute", &["--bench", "--list"], &[("CRITERION_HOME", "/dev/null/there")])?;
+    ensure!(listed.status.success(), "{}", text(&listed.stderr));
+    Ok(())
+}
+
+fn empty() -> Result<()> {
+    let nothing =
+        [("PARBENCH_SIZE", ""), ("PARBENCH_WORKERS", ""), ("PARBENCH_URLS", ""), ("PARBENCH_IMAP", "")];
+    let output = bench("network", &["--bench", "--list"], &nothing)?;
+    ensure!(
+        text(&output.stdout).contains("url_download/threads/16: benchmark\n"),
+        "{}",
+        text(&output.stderr)
+    );
+    let size = [&[("PARBENCH_SIZE", "smoke")], &nothing[1..]].concat();
+    let output = bench("network", &["--test", "(url|mail)_download/threads/1$"], &size)?;
     ensure!(output.status.success(), "{}", text(&output.stderr));
+    Ok(())
+}
+
+fn twice() -> Result<()> {
+    let arguments = [
+        "parbench",
+        "rounds",
+        "cpu_loop",
+        "cpu_loop",
+        "--executors",
+        "serial,threads,serial",
+        "--rounds",
+        "1",
+    ];
+    let output = bench("compute", &[&arguments[..], &["--judged", "threads/2,threads/2"]].concat(), &[])?;
+    let (_, records) = read_records(&output.stdout[..])?;
+    // Serial, threads with one and two workers, and the replica, in two passes.
+    ensure!(output.status.success() && records.len() == 4 * 2, "{} {}", records.len(), text(&output.stderr));
     Ok(())
 }
 
@@ -148,7 +230,8 @@ fn environment() -> Result<()> {
 
 fn arguments() -> Result<()> {
     for (arguments, word) in [
-        (&["parbench"][..], "there is no mode ``; there are list, rounds"),
+        (&["parbench"][..], "error: name a mode\n\nA bench program of parbench"),
+        (&["parbench", "rounds", "--rounds", "-1"], "-1 is not in 1.."),
         (&["parbench", "report"], "there is no mode `report`"),
         (
             &["parbench", "rounds", "cpu_lop"],
@@ -174,6 +257,16 @@ fn arguments() -> Result<()> {
 fn help() -> Result<()> {
     let output = bench("compute", &["parbench", "rounds", "--help", "--bench"], &[])?;
     ensure!(output.status.success() && text(&output.stdout).contains("--ceiling"), "{output:?}");
+    for arguments in
+        [&["parbench", "--help"][..], &["parbench", "list", "-h"], &["parbench", "fixture", "--help"]]
+    {
+        let output = bench("compute", arguments, &[])?;
+        let help = text(&output.stdout);
+        ensure!(
+            output.status.success() && help.contains("rounds [SCENARIO…]") && help.contains("fixture http"),
+            "{help}"
+        );
+    }
     Ok(())
 }
 

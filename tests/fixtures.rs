@@ -42,6 +42,9 @@ fn main() -> ExitCode {
         trial("a folder is there, and gone afterwards", folder),
         trial("fixtures end when their owner is killed", || owner_ends("-KILL")),
         trial("fixtures end when their owner is interrupted", || owner_ends("-INT")),
+        trial("a fixture by hand lives until a signal, and leaves no folder", by_hand),
+        trial("a path with a line break in it arrives whole", line_break),
+        trial("a kept connection that the server closes is no error", closes_connections),
         trial("an unknown fixture is refused with the known ones", unknown),
         trial("a list of your own URLs is downloaded", || own_urls(None)),
         trial("a page that is missing is one clear error", || own_urls(Some(Fault::NotFound))),
@@ -153,6 +156,68 @@ fn owner_ends(signal: &str) -> Result<()> {
     eventually("the folder is gone", || fs::exists(path.trim()).is_ok_and(|there| !there))
 }
 
+/// Started by a script: stdin is /dev/null, and stdout a pipe.
+fn by_hand() -> Result<()> {
+    for signal in ["-TERM", "-HUP", "-INT", "-KILL"] {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["parbench", "fixture", "folder"]).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut fixture = command.spawn()?;
+        let mut path = String::new();
+        let stdout = fixture.stdout.take().context("it has no stdout")?;
+        let read = BufReader::new(stdout).read_line(&mut path);
+        let folder = Path::new(path.trim());
+        let lives = fixture.try_wait()?.is_none() && folder.is_dir();
+        let killed = Command::new("kill").args([signal, &fixture.id().to_string()]).status();
+        fixture.wait()?;
+        read?;
+        ensure!(lives && killed?.success(), "{signal}: {path:?} is there: {}", folder.is_dir());
+        eventually("the folder is gone", || !folder.exists())?;
+    }
+    Ok(())
+}
+
+/// The folder for temporary files has a line break in its name, and a folder of the first line is beside it.
+fn line_break() -> Result<()> {
+    let outer = Folder::new()?;
+    let (first, odd) = (outer.path().join("a"), outer.path().join("a\nb"));
+    fs::create_dir(&first)?;
+    fs::create_dir(&odd)?;
+    let mut owner = Command::new(std::env::current_exe()?)
+        .args(["parbench", "rounds", "page_save", "--rounds", "1", "--workers", "1", "--size", "smoke"])
+        .env("TMPDIR", &odd)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let mut said = String::new();
+    owner.stderr.take().context("it has no stderr")?.read_to_string(&mut said)?;
+    ensure!(owner.wait()?.success(), "{said}");
+    ensure!(fs::read_dir(&first)?.count() == 0, "there are files in the wrong folder");
+    ensure!(fs::read_dir(&odd)?.count() == 0, "files are left");
+    Ok(())
+}
+
+/// A server that answers one request on each connection, keeps it, and closes it when the next request comes.
+fn closes_connections() -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            std::thread::spawn(move || -> Result<()> {
+                let mut request = [0; 4096];
+                ensure!(stream.read(&mut request)? > 0, "no request");
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")?;
+                // The next request is read and not answered.
+                stream.read(&mut request).map(drop)?;
+                Ok(())
+            });
+        }
+    });
+    let output = download(&format!("http://{address}/\n").repeat(8))?;
+    ensure!(output.status.success(), "{}", errors(&output)?);
+    Ok(())
+}
+
 fn unknown() -> Result<()> {
     let output = Command::new(std::env::current_exe()?).args(["parbench", "fixture", "ftp"]).output()?;
     let error = String::from_utf8_lossy(&output.stderr);
@@ -175,11 +240,15 @@ fn download(urls: &str) -> Result<process::Output> {
     Ok(command.stdin(Stdio::null()).output()?)
 }
 
+fn errors(output: &process::Output) -> Result<String> {
+    Ok(String::from_utf8(output.stderr.clone())?)
+}
+
 fn own_urls(fault: Option<Fault>) -> Result<()> {
     let server = server()?;
     let (good, bad) = (server.url(&page_with(None)), server.url(&page_with(fault)));
     let output = download(&format!("# two pages\n{good}\n\n{bad}\n"))?;
-    let (results, error) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
+    let (results, error) = (String::from_utf8(output.stdout.clone())?, errors(&output)?);
     if fault.is_none() {
         ensure!(output.status.success() && results.contains("url_download"), "{error}");
     } else {
@@ -197,7 +266,7 @@ fn dead_address() -> Result<String> {
 
 fn own_dead_url() -> Result<()> {
     let output = download(&format!("http://me:tiger@{}/x?token=tiger\n", dead_address()?))?;
-    let error = String::from_utf8(output.stderr)?;
+    let error = errors(&output)?;
     let clear = error.contains("cannot connect (Connection refused") && error.lines().count() == 1;
     ensure!(output.status.code() == Some(2) && clear && !error.contains("tiger"), "{error}");
     Ok(())
@@ -256,7 +325,7 @@ fn own_bad_tls() -> Result<()> {
     let server = server()?;
     let url = server.url(&page_with(None)).replace("http://", "https://");
     let output = download(&format!("{url}\n"))?;
-    let error = String::from_utf8(output.stderr)?;
+    let error = errors(&output)?;
     let clear = error.contains("cannot connect (") && error.lines().count() == 1;
     ensure!(output.status.code() == Some(2) && clear && !error.contains("seed="), "{error}");
     Ok(())

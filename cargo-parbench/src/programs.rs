@@ -43,6 +43,10 @@ pub(crate) struct Program {
     pub(crate) scenarios: Vec<Listed>,
 }
 
+/// How the variables begin in which cargo describes the package of the program that it runs.
+const DESCRIBED: [&str; 5] =
+    ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_BIN_", "CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE"];
+
 /// How long a program may take to say what it has. One with another main may run its benchmarks instead.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -65,6 +69,12 @@ impl Cargo {
     /// The bench targets and their executables.
     fn build(&self) -> Result<Vec<(String, PathBuf)>> {
         let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        // `cargo run` has described this package to us. Build scripts look at some of that: with it, cargo would build again
+        // what it has, and once more without it.
+        let described = |name: &str| DESCRIBED.iter().any(|prefix| name.starts_with(prefix));
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(described)) {
+            command.env_remove(name);
+        }
         command.args(["bench", "--no-run", "--message-format=json-render-diagnostics"]);
         let options = [("--manifest-path", &self.manifest_path), ("--target-dir", &self.target_dir)];
         for (option, value) in

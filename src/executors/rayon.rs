@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::{Executor, ExecutorKind, Isolation, Outcome, Shapes, Suitability, make_states, time_batch};
 use crate::job::Job;
+use crate::program::limits::stack_bytes;
 use crate::span::TaskSpan;
 
 pub(super) const KIND: ExecutorKind = ExecutorKind {
@@ -28,7 +29,10 @@ pub(super) const KIND: ExecutorKind = ExecutorKind {
     start: |options| {
         let name = |worker| format!("rayon {worker}");
         let threads = options.shape.parallelism();
-        let pool = ThreadPoolBuilder::new().num_threads(threads).thread_name(name).build()?;
+        let builder =
+            ThreadPoolBuilder::new().num_threads(threads).thread_name(name).stack_size(stack_bytes());
+        // Without its cause, which its own words hold already.
+        let pool = builder.build().map_err(|error| anyhow!("cannot start {threads} threads: {error}"))?;
         Ok(Box::new(Rayon { pool }))
     },
 };

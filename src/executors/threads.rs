@@ -9,6 +9,7 @@ use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 
 use super::{Entry, Executor, ExecutorKind, Isolation, Outcome, Shapes, make_states, suits_all, time_batch};
 use crate::job::Job;
+use crate::program::limits::stack_bytes;
 use crate::span::TaskSpan;
 
 pub(super) const KIND: ExecutorKind = ExecutorKind {
@@ -48,7 +49,7 @@ impl Threads {
         let mut pool = Threads { queue: Some(queue), workers: Vec::new() };
         for worker in 0..workers {
             let receiver = receiver.clone();
-            let thread = thread::Builder::new().name(format!("worker {worker}"));
+            let thread = thread::Builder::new().name(format!("worker {worker}")).stack_size(stack_bytes());
             let started = thread.spawn(move || work(worker, &receiver));
             pool.workers.push(started.with_context(|| format!("cannot start thread {worker} of {workers}"))?);
         }

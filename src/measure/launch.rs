@@ -20,6 +20,8 @@ const OBSERVATION_NS: u64 = 20_000_000;
 const MAX_BATCHES: u64 = 200;
 /// How long before they are to begin the cells of a ceiling are told: more than they take to get ready.
 const LEAD_NS: u64 = 5_000_000;
+/// What a cell takes at least, with its workers and fixtures.
+const MIN_CELL_BYTES: u64 = 16 << 20;
 /// Memory that the cells leave free.
 const RESERVE_BYTES: u64 = 256 << 20;
 
@@ -113,6 +115,7 @@ impl Launch<'_> {
             // The first alone: it shows how much memory a cell takes.
             let wave = if group.is_empty() { 1 } else { useful_workers().min(waiting.len()) };
             let has_anchors = waiting.iter().take(wave).any(|entrant| anchors.contains(entrant));
+            let wave = if has_anchors || memory.has_room_for(wave) { wave } else { 1 };
             if !has_anchors && !memory.has_room_for(wave) {
                 break;
             }
@@ -361,8 +364,9 @@ impl Memory {
     }
 
     fn has_room_for(&self, cells: usize) -> bool {
-        // A cell may take more later than when it is ready.
-        let needed = self.per_cell.saturating_mul(cells as u64).saturating_mul(5) / 4;
+        // A cell may take more later than when it is ready, and memory that others gave back hides what it took.
+        let per_cell = self.per_cell.max(MIN_CELL_BYTES);
+        let needed = per_cell.saturating_mul(cells as u64).saturating_mul(5) / 4;
         self.left.is_none_or(|left| left >= needed)
     }
 }

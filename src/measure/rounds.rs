@@ -1,10 +1,11 @@
 //! The main of `parbench rounds`: which scenarios, variants and launches to measure; prints a header for each launch and a
 //! record for each observation.
 
+use std::collections::HashSet;
 use std::env;
 use std::fs;
 use std::hash::{DefaultHasher, Hasher};
-use std::io::Write;
+use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::process;
@@ -34,18 +35,7 @@ pub(crate) fn main(
     arguments: Vec<String>,
     results: &mut impl Write,
 ) -> Result<()> {
-    let arguments = match command().try_get_matches_from(arguments) {
-        Ok(arguments) => arguments,
-        Err(error) => {
-            // Help is a result for a person who asked for it; an error is not.
-            if error.use_stderr() {
-                error.print()?;
-            } else {
-                write!(results, "{}", error.render())?;
-            }
-            process::exit(error.exit_code());
-        }
-    };
+    let Some(arguments) = parse_or_help(command(), arguments, results)? else { return Ok(()) };
     let mut selection = Selection::from_env(executors)?;
     if let Some(size) = arguments.get_one::<Size>("size") {
         selection.size = *size;
@@ -60,7 +50,10 @@ pub(crate) fn main(
     selection.check()?;
     let names = arguments.get_many::<String>("scenarios").unwrap_or_default();
     let named = names.map(|name| Scenario::find(scenarios, name)).collect::<Result<Vec<_>>>()?;
-    let named = if named.is_empty() { scenarios.iter().collect() } else { named };
+    let mut named = if named.is_empty() { scenarios.iter().collect() } else { named };
+    // Two records of one key would be refused.
+    let mut seen = HashSet::new();
+    named.retain(|scenario| seen.insert(scenario.name));
     for scenario in &named {
         let variants = selection.variants(scenario);
         ensure!(!variants.is_empty(), "none of the named executors can run `{}`", scenario.name);
@@ -70,10 +63,32 @@ pub(crate) fn main(
     Run { selection, arguments }.measure(&named, results)
 }
 
+/// Parses the arguments of a mode; prints its help and returns `None` if that was asked for.
+pub(super) fn parse_or_help(
+    command: Command,
+    arguments: Vec<String>,
+    results: &mut impl Write,
+) -> Result<Option<ArgMatches>> {
+    match command.try_get_matches_from(arguments) {
+        Ok(arguments) => Ok(Some(arguments)),
+        // Help is a result for a person who asked for it; an error is not.
+        Err(error) if !error.use_stderr() => {
+            write!(results, "{}", error.render()).context("cannot write the help")?;
+            Ok(None)
+        }
+        Err(error) => {
+            error.print()?;
+            process::exit(error.exit_code())
+        }
+    }
+}
+
 fn command() -> Command {
     let number = |name: &'static str, range, default: &'static str| {
         let parser = value_parser!(u32).range(range);
-        Arg::new(name).long(name).value_name("N").value_parser(parser).default_value(default)
+        let argument = Arg::new(name).long(name).value_name("N").value_parser(parser).default_value(default);
+        // A negative one is out of range, not an unknown option.
+        argument.allow_negative_numbers(true)
     };
     let flag = |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue);
     Command::new("parbench rounds")
@@ -185,6 +200,14 @@ impl Run {
                     }
                     print(serde_json::to_string(&record)?)
                 };
+                // For a person who waits: in a log it would be among the errors.
+                if io::stderr().is_terminal() {
+                    eprintln!(
+                        "measuring {}, launch {} of {launches}",
+                        scenario.name,
+                        launch.number - first + 1
+                    );
+                }
                 match launch.run(&mut sink) {
                     Ok(true) => continue,
                     Ok(false) => {}
@@ -247,7 +270,10 @@ fn pick(list: &str, variants: &[Variant], scenario: &Scenario) -> Result<Vec<Var
             format!("`{name}` is not measured in `{}`; there are {}", scenario.name, names.join(", "))
         })
     };
-    list.split(',').map(|name| find(name.trim())).collect()
+    let mut picked: Vec<Variant> = list.split(',').map(|name| find(name.trim())).collect::<Result<_>>()?;
+    let mut seen = HashSet::new();
+    picked.retain(|variant| seen.insert(variant.to_string()));
+    Ok(picked)
 }
 
 /// A hash of this program's own file.

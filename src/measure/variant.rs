@@ -138,7 +138,15 @@ pub(crate) fn find_executors(
     known: &[&'static ExecutorKind],
     list: &str,
 ) -> Result<Vec<&'static ExecutorKind>> {
-    list.split(',').map(|name| ExecutorKind::find_in(known, name.trim())).collect()
+    let mut found: Vec<&'static ExecutorKind> = Vec::new();
+    for name in list.split(',') {
+        let kind = ExecutorKind::find_in(known, name.trim())?;
+        // Each once: two records of one key would be refused.
+        if !found.iter().any(|other| other.name == kind.name) {
+            found.push(kind);
+        }
+    }
+    Ok(found)
 }
 
 #[cfg(test)]

@@ -37,6 +37,21 @@ pub(crate) fn exit_with_owner(owner: OwnedFd) -> Result<()> {
     Ok(())
 }
 
+/// In a container, where this is the first process, the system would ignore INT and TERM, which have no handler: they are to
+/// end it there too.
+pub(crate) fn end_on_signals_as_first_process() {
+    extern "C" fn end(signal: libc::c_int) {
+        // SAFETY: this call is allowed in a signal handler, and does not return.
+        unsafe { libc::_exit(128 + signal) }
+    }
+    if getpid().is_init() {
+        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+            // SAFETY: the handler does nothing but end the process.
+            unsafe { libc::signal(signal, end as extern "C" fn(libc::c_int) as libc::sighandler_t) };
+        }
+    }
+}
+
 /// The process group of whoever started this process.
 static OUTER_GROUP: OnceLock<Pid> = OnceLock::new();
 

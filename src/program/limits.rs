@@ -15,6 +15,13 @@ pub(crate) fn set_process_name(name: &str) {
     let _ = name;
 }
 
+/// The stack of a thread that runs tasks, bytes: as large as that of a process's first thread, which runs them serially and
+/// in worker processes; or what `RUST_MIN_STACK` says.
+pub(crate) fn stack_bytes() -> usize {
+    let wanted = std::env::var("RUST_MIN_STACK").ok().and_then(|bytes| bytes.parse().ok());
+    wanted.unwrap_or(8 << 20)
+}
+
 /// Restricts this thread, and those that it starts, to some CPUs.
 #[cfg(target_os = "linux")]
 pub(crate) fn pin_to_cpus(cpus: &[usize]) -> Result<()> {

@@ -8,9 +8,10 @@ pub(crate) mod limits;
 use std::env;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
-use std::process::Command;
+use std::panic;
+use std::process::{self, Command};
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail};
@@ -83,10 +84,51 @@ pub(crate) fn take_stdin() -> Result<File> {
     Ok(File::from(commands))
 }
 
+/// Where results are written to. If its reader has gone, as in `| head -1`, it has seen enough: the program ends.
+pub(crate) struct Results(File);
+
+impl Results {
+    fn end_if_gone<T>(result: io::Result<T>) -> io::Result<T> {
+        match result {
+            // Workers and fixtures end when their owner does.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => process::exit(0),
+            result => result,
+        }
+    }
+}
+
+impl Write for Results {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Results::end_if_gone(self.0.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Results::end_if_gone(self.0.flush())
+    }
+}
+
+/// For a program that prints with `println!`, which panics if that fails: a reader that has gone ends the program, any other
+/// failure is an error.
+pub(crate) fn end_with_stdout() {
+    let outer = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        let payload = info.payload();
+        let message = payload.downcast_ref::<String>().map(String::as_str).unwrap_or_default();
+        match message.strip_prefix("failed printing to stdout: ") {
+            Some(error) if error.contains("Broken pipe") => process::exit(0),
+            Some(error) => {
+                eprintln!("error: cannot write the results: {error}");
+                process::exit(2)
+            }
+            None => outer(info),
+        }
+    }));
+}
+
 /// Moves stdout to a private descriptor and puts stderr in its place, so that nothing else that is printed mixes with
 /// results.
-pub(crate) fn take_stdout() -> Result<File> {
+pub(crate) fn take_stdout() -> Result<Results> {
     let results: OwnedFd = rustix::io::fcntl_dupfd_cloexec(io::stdout(), 3)?;
     rustix::stdio::dup2_stdout(rustix::stdio::stderr())?;
-    Ok(File::from(results))
+    Ok(Results(File::from(results)))
 }

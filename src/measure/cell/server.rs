@@ -7,6 +7,7 @@ use clap::{Arg, ArgMatches, Command as Arguments, value_parser};
 
 use super::{CellHeader, Command, Reply};
 use crate::executors::ExecutorKind;
+use crate::measure::rounds::parse_or_help;
 use crate::measure::runner::Runner;
 use crate::measure::variant::Variant;
 use crate::program::lifetime::exit_with_owner;
@@ -23,7 +24,7 @@ pub(crate) fn main(
     arguments: Vec<String>,
     results: &mut impl Write,
 ) -> Result<()> {
-    let arguments = command().try_get_matches_from(arguments)?;
+    let Some(arguments) = parse_or_help(command(), arguments, results)? else { return Ok(()) };
     // Before `prepare`: what a task or a fixture inherits must not be the commands.
     let commands = program::take_stdin()?;
     // A batch may take long: the driver may end before it.

@@ -1,12 +1,11 @@
 //! Criterion mode: a group for each scenario, a benchmark for each variant.
 
+mod home;
 mod index;
 mod summary;
 
 use std::env;
-use std::fs;
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::process;
 use std::time::{Duration, Instant};
 
@@ -16,6 +15,7 @@ use criterion::{BenchmarkId, Criterion, PlottingBackend, SamplingMode};
 use self::summary::Summary;
 use super::runner::Runner;
 use super::variant::{Selection, Variant};
+use crate::program;
 use crate::scenario::{Prepared, Scenario};
 use crate::workload::Scaling;
 
@@ -28,7 +28,17 @@ const SAMPLES: usize = 10;
 const RESAMPLES: usize = 2_000;
 
 /// Measures all variants of the scenarios, as the program's arguments tell Criterion.
-pub(crate) fn main(scenarios: &'static [Scenario], selection: &Selection) {
+///
+/// # Errors
+/// If Criterion could not keep what it measures.
+pub(crate) fn main(scenarios: &'static [Scenario], selection: &Selection) -> Result<()> {
+    program::end_with_stdout();
+    let names = |wanted: &[&str]| env::args().any(|argument| wanted.contains(&&argument[..]));
+    let measures = names(&["--bench"]) && !names(&["--test", "--list", "--help", "-h", "--version", "-V"]);
+    if measures {
+        home::ensure_writable()?;
+    }
+    let mut ran = false;
     let criterion = Criterion::default().sample_size(SAMPLES).nresamples(RESAMPLES);
     let criterion = criterion.warm_up_time(WARM_UP).measurement_time(MEASUREMENT);
     // The same pictures on every machine, whether it has gnuplot or not.
@@ -54,6 +64,7 @@ pub(crate) fn main(scenarios: &'static [Scenario], selection: &Selection) {
             }
             // With the number as parameter and no throughput, Criterion draws time against workers.
             group.bench_function(BenchmarkId::new(variant.kind.name, variant.load), |bencher| {
+                ran = true;
                 // Criterion calls this for every sample, and plans from the time inside `iter_custom`.
                 let ready = warm_up(scenario, selection, variant, &mut prepared, &mut warm);
                 exit_unless_ok(ready, &mut prepared, &mut warm);
@@ -68,32 +79,16 @@ pub(crate) fn main(scenarios: &'static [Scenario], selection: &Selection) {
         group.finish();
     }
     criterion.final_summary();
-    straighten_index();
+    if measures {
+        home::straighten_index();
+    }
+    if !ran && !names(&["--list"]) {
+        let arguments: Vec<_> = env::args().skip(1).filter(|argument| argument != "--bench").collect();
+        eprintln!("note: no benchmark of this program fits `{}`; `--list` names them", arguments.join(" "));
+    }
     // A reader that has gone has seen enough.
     let _ = io::stdout().write_all(summary.table().as_bytes());
-}
-
-/// Where Criterion keeps its reports, by the rules that it has itself, but for asking cargo: this program lies in its
-/// target folder.
-fn home() -> Option<PathBuf> {
-    let from_env = |name, folder: &str| Some(PathBuf::from(env::var_os(name)?).join(folder));
-    let named = from_env("CRITERION_HOME", "").or_else(|| from_env("CARGO_TARGET_DIR", "criterion"));
-    named.or_else(|| {
-        // A bench program lies in `target/release/deps`.
-        let program = env::current_exe().ok()?;
-        Some(program.ancestors().nth(3)?.join("criterion"))
-    })
-}
-
-/// Mends Criterion's index page. It is a convenience: a page that cannot be read or written stays as it is.
-fn straighten_index() {
-    let Some(path) = home().map(|home| home.join("report/index.html")) else { return };
-    let Ok(page) = fs::read_to_string(&path) else { return };
-    let straight = index::straighten(&page);
-    let beside = path.with_extension("part");
-    if straight != page && fs::write(&beside, straight).and_then(|()| fs::rename(&beside, &path)).is_err() {
-        let _ = fs::remove_file(&beside);
-    }
+    Ok(())
 }
 
 /// Runs batches, each checked outside the clock, and returns their times.

@@ -1,46 +1,27 @@
 //! An IMAP client for one mailbox: its address, its session, and error messages without secrets.
 
-use std::env;
 use std::io::{self, ErrorKind};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail};
 use imap::{Client, Error};
-use percent_encoding::percent_decode_str;
-use reqwest::Url;
 use rustls::client::Resumption;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use rustls_platform_verifier::BuilderVerifierExt;
-use serde::{Deserialize, Serialize};
 
-use crate::fixtures::imap::{Account, Imap, PASSWORD};
+use super::address::{MAILBOX_PASSWORD, MailboxAddress};
 use crate::panic::catch_panic;
 
-/// The environment variables with the URL of the user's own mailbox, and with its password.
-pub(super) const MAILBOX: &str = "PARBENCH_IMAP";
-pub(super) const MAILBOX_PASSWORD: &str = "PARBENCH_IMAP_PASSWORD";
 /// Longer than the fixture takes for any command, but short enough to report a dead host soon.
 const TIMEOUT: Duration = Duration::from_secs(30);
-const PORT: u16 = 993;
 /// Maximum number of characters of a server's message in an error, so that the error stays readable.
 const MAX_QUOTE_CHARS: usize = 200;
-
-/// The address of a mailbox. Does not contain the password, since the address is sent to worker processes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct MailboxAddress {
-    host: String,
-    port: u16,
-    user: String,
-    mailbox: String,
-    /// The fixture's certificate; `None` for a real mailbox, in which nothing may be changed.
-    certificate: Option<PathBuf>,
-}
 
 /// A worker's TLS configuration, reused while the certificate stays the same.
 #[derive(Default)]
@@ -53,67 +34,6 @@ pub(super) struct Session<'a> {
 }
 
 impl MailboxAddress {
-    /// Returns the address of an account's mailbox on the fixture.
-    pub(super) fn fixture(server: &Imap, account: &Account) -> MailboxAddress {
-        MailboxAddress {
-            host: "127.0.0.1".into(),
-            port: server.port(),
-            user: account.to_string(),
-            mailbox: "INBOX".into(),
-            certificate: Some(server.certificate().to_path_buf()),
-        }
-    }
-
-    /// Parses an address such as `imaps://me@example.org/INBOX`.
-    pub(super) fn parse(url: &str) -> Result<MailboxAddress> {
-        // Without the URL itself: if it is not valid, any part of it may be a password.
-        let help = || format!("{MAILBOX}: write it like imaps://USER@HOST/MAILBOX");
-        let url = Url::parse(url).with_context(help)?;
-        let scheme = url.scheme();
-        ensure!(scheme == "imaps", "{}; `{scheme}` is not imaps", help());
-        ensure!(url.password().is_none(), "{}; the password belongs in {MAILBOX_PASSWORD}", help());
-        ensure!(url.query().is_none() && url.fragment().is_none(), "{}, with no `?` or `#`", help());
-        let decode = |part: &str| percent_decode_str(part).decode_utf8().map(String::from).with_context(help);
-        let (user, mailbox) = (decode(url.username())?, decode(url.path().trim_start_matches('/'))?);
-        ensure!(!user.is_empty(), "{}; it has no user", help());
-        // Both end up in an IMAP command and in an error, each of which is a single line.
-        let plain = !user.contains(char::is_control) && !mailbox.contains(char::is_control);
-        ensure!(plain, "{}, with no line break or other control character", help());
-        let host = url.host_str().filter(|host| !host.is_empty());
-        Ok(MailboxAddress {
-            host: host
-                .with_context(|| format!("{}; it has no host", help()))?
-                .trim_matches(['[', ']'])
-                .into(),
-            port: url.port().unwrap_or(PORT),
-            user,
-            mailbox: if mailbox.is_empty() { "INBOX".into() } else { mailbox },
-            certificate: None,
-        })
-    }
-
-    fn password(&self) -> Result<String> {
-        if self.certificate.is_some() {
-            return Ok(PASSWORD.into());
-        }
-        let password = env::var_os(MAILBOX_PASSWORD).filter(|password| !password.is_empty());
-        let password = password.with_context(|| {
-            format!("set {MAILBOX_PASSWORD} to the password of {} at {}", self.user, self.host_and_port())
-        })?;
-        let password = password.into_string().map_err(|_| anyhow!("{MAILBOX_PASSWORD} is not UTF-8"))?;
-        ensure!(!password.contains(['\r', '\n']), "{MAILBOX_PASSWORD} contains a line break");
-        Ok(password)
-    }
-
-    fn host_and_port(&self) -> String {
-        // An IPv6 address needs brackets to show where it ends.
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
-    }
-
     /// Connects, logs in and opens the mailbox. A real mailbox is opened read-only.
     pub(super) fn open(&self, tls: &mut Tls) -> Result<Session<'_>> {
         let password = self.password()?;
@@ -308,44 +228,6 @@ impl Session<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_mailbox_is_a_url_with_a_user() {
-        let parse = |url| {
-            let address = MailboxAddress::parse(url).unwrap();
-            (address.host, address.port, address.user, address.mailbox)
-        };
-        let address =
-            |host: &str, port, user: &str, mailbox: &str| (host.into(), port, user.into(), mailbox.into());
-        assert_eq!(parse("imaps://me@h.example/Sent%20mail"), address("h.example", 993, "me", "Sent mail"));
-        assert_eq!(parse("imaps://me@h.example"), address("h.example", 993, "me", "INBOX"));
-        assert_eq!(
-            parse("imaps://me@mail.example@h.example:10993/"),
-            address("h.example", 10_993, "me@mail.example", "INBOX")
-        );
-        assert_eq!(parse("imaps://a+b=c@[::1]:7/a/b"), address("::1", 7, "a+b=c", "a/b"));
-        assert_eq!(MailboxAddress::parse("imaps://me@[::1]/").unwrap().host_and_port(), "[::1]:993");
-    }
-
-    #[test]
-    fn an_invalid_url_is_refused_without_its_secrets() {
-        for (url, reason) in [
-            ("", "like imaps://USER@HOST/MAILBOX"),
-            ("me:tiger@h.example", "like imaps://USER@HOST/MAILBOX"),
-            ("imap://me:tiger@h.example/", "`imap` is not imaps"),
-            ("imaps://me:tiger@h.example/INBOX", "belongs in PARBENCH_IMAP_PASSWORD"),
-            ("imaps://me@h.example/INBOX?password=tiger", "with no `?` or `#`"),
-            ("imaps://h.example/INBOX", "it has no user"),
-            ("imaps:///INBOX", "it has no"),
-            ("imaps://me@h.example:tiger/", "like imaps://USER@HOST/MAILBOX"),
-            ("imaps://me%0D%0Ax@h.example/", "with no line break"),
-            ("imaps://me@h.example/IN%1BBOX", "with no line break"),
-        ] {
-            let error = format!("{:#}", MailboxAddress::parse(url).unwrap_err());
-            assert!(error.contains(reason), "{url}: {error}");
-            assert!(!error.contains("tiger"), "{url}: {error}");
-        }
-    }
 
     #[test]
     fn a_mailbox_name_is_encoded_in_modified_utf7() {

@@ -8,6 +8,7 @@
 //! The article's search for the ids is done beforehand. `PARBENCH_IMAP=imaps://USER@HOST/MAILBOX` downloads e-mails
 //! from a real mailbox instead.
 
+mod address;
 mod client;
 
 use std::env;
@@ -18,7 +19,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use self::client::{MAILBOX, MAILBOX_PASSWORD, MailboxAddress, Tls};
+use self::address::{MAILBOX, MAILBOX_PASSWORD, MailboxAddress};
+use self::client::Tls;
 use super::digest::Digest;
 use crate::data::packet::Packet;
 use crate::fixtures::folder::Folder;
@@ -53,7 +55,7 @@ impl Workload for MailDownload {
     fn prepare(size: Size) -> Result<Inputs<Download>> {
         let folder = Folder::new()?;
         let path = folder.path().to_path_buf();
-        if let Some(url) = env::var_os(MAILBOX) {
+        if let Some(url) = env::var_os(MAILBOX).filter(|url| !url.is_empty()) {
             let url = url.to_str().with_context(|| format!("{MAILBOX} is not UTF-8"))?;
             let address = MailboxAddress::parse(url)?;
             let mut numbers = address.open(&mut Tls::default())?.search_all()?;
