@@ -63,6 +63,7 @@ fn list<T: Copy + 'static>(items: impl IntoIterator<Item = impl Borrow<T>>) -> &
 
 fn run_mode(scenarios: &'static [Scenario], executors: &'static [&'static ExecutorKind]) {
     program::allocator::set_policy();
+    program::limits::survive_file_limit();
     // In a worker too: it would run the code of another workload.
     exit_on_error(Scenario::check_names(scenarios));
     let Some((mode, arguments)) = program::mode() else {

@@ -207,7 +207,7 @@ fn starts_workers(flavor: &PoolFlavor) -> Result<()> {
 
 fn refuses_packing(flavor: &PoolFlavor) -> Result<()> {
     let actions = answers_except(3, [(1, Action::RefusePacking(action::Unpackable))]);
-    let expected = ["act, task 1: cannot pack a message: "];
+    let expected = ["act, task 1: its input cannot be packed: it is never packed (in the type "];
     fails_twice(&mut *flavor.start(&flavor.options(2))?, &actions, &expected)
 }
 
@@ -215,7 +215,7 @@ fn refuses_packing(flavor: &PoolFlavor) -> Result<()> {
 fn refuses_all_packing(flavor: &PoolFlavor) -> Result<()> {
     for workers in [1, 2] {
         let actions = vec![Action::RefusePacking(action::Unpackable); 7];
-        let expected = ["cannot pack a message: "; 7];
+        let expected = ["its input cannot be packed: it is never packed"; 7];
         fails_twice(&mut *flavor.start(&flavor.options(workers))?, &actions, &expected)?;
     }
     Ok(())

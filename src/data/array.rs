@@ -68,7 +68,12 @@ impl<T: Element> Array<T> {
             fill(&mut numbers);
             return Ok(numbers.into());
         } else if segment::supported() {
-            Store::Shared(Lease::take(bytes)?, bytes)
+            match Lease::take(bytes) {
+                Ok(lease) => Store::Shared(lease, bytes),
+                // Memory that is not shared has no such limit.
+                Err(error) if segment::is_too_large(&error) => Store::pages(bytes)?,
+                Err(error) => return Err(error),
+            }
         } else {
             Store::pages(bytes)?
         };

@@ -3,6 +3,7 @@
 pub(crate) mod arena;
 pub(crate) mod array;
 pub mod packet;
+pub(crate) mod probe;
 pub(crate) mod segment;
 pub(crate) mod store;
 

@@ -129,6 +129,12 @@ pub(crate) fn works(test: impl FnOnce() -> Result<()>) -> bool {
     error.is_none()
 }
 
+/// Whether there is no segment because it would be larger than a file may be.
+pub(super) fn is_too_large(error: &anyhow::Error) -> bool {
+    let code = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
+    code == Some(libc::EFBIG)
+}
+
 fn is_shortage(error: &anyhow::Error) -> bool {
     let code = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
     matches!(code, Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM))
@@ -169,10 +175,18 @@ mod system {
     fn explain(error: io::Error, call: &str) -> anyhow::Error {
         let advice = match error.raw_os_error() {
             Some(libc::EMFILE) => "; drop some arrays, or raise the limit of open files (ulimit -n)",
+            Some(libc::ENOMEM) if has_address_limit() => "; raise the limit of address space (ulimit -v)",
             Some(libc::ENOMEM) => "; drop some arrays, or raise the limit of mappings (vm.max_map_count)",
+            Some(libc::EFBIG) => {
+                "; raise the limit of file sizes (ulimit -f), which holds for shared memory too"
+            }
             _ => "",
         };
         anyhow::Error::new(error).context(format!("{call} failed{advice}"))
+    }
+
+    fn has_address_limit() -> bool {
+        rustix::process::getrlimit(rustix::process::Resource::As).current.is_some()
     }
 
     pub(super) fn check_seals(file: &File) -> Result<()> {

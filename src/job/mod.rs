@@ -35,6 +35,13 @@ pub trait Job: Send + Sync {
     /// # Errors
     /// Why the task has no answer.
     fn run(&self, worker: usize, task: usize) -> Result<Stamps, Cause>;
+    /// Checks, once and before the clock starts, that inputs arrive in another process as what they are.
+    ///
+    /// # Errors
+    /// The type that does not, and why. An input that cannot be packed at all is the failure of its task only.
+    fn check_inputs(&self) -> Result<(), Cause> {
+        Ok(())
+    }
     /// Packs a task's input for a worker elsewhere.
     ///
     /// # Errors

@@ -1,12 +1,16 @@
 //! The only [`Job`]: the inputs of one workload, the state of each worker in this process, and the answers.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::any::type_name;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 
 use anyhow::{Context, Result, ensure};
 
 use super::{Cause, Job, WorkerState, catch_cause};
 use crate::data::arena;
-use crate::data::packet::Packet;
+use crate::data::packet::{Message, Packet};
+use crate::data::probe::{self, Problem};
+use crate::panic::catch_panic;
 use crate::span::Stamps;
 use crate::workload::{Inputs, Scaling, Workload};
 
@@ -41,6 +45,8 @@ pub struct TypedJob<W: Workload> {
     split: Option<Vec<W::Input>>,
     states: Vec<Mutex<WorkerState<W>>>,
     outputs: Vec<Mutex<Option<W::Output>>>,
+    /// Inputs that cannot be sent to another process, once they have been checked; an error if no input should be.
+    unsendable: OnceLock<Result<HashMap<usize, Cause>, Cause>>,
     /// Dropped after all of them.
     _trim: TrimArena,
 }
@@ -80,7 +86,7 @@ impl<W: Workload> TypedJob<W> {
     ) -> Self {
         let outputs = (0..tasks).map(|_| Mutex::new(None)).collect();
         let states = (0..workers).map(|_| Mutex::default()).collect();
-        TypedJob { inputs, split, states, outputs, _trim: TrimArena }
+        TypedJob { inputs, split, states, outputs, unsendable: OnceLock::new(), _trim: TrimArena }
     }
 
     /// Takes the outputs of the last batch: `None` for a task that failed.
@@ -101,6 +107,26 @@ impl<W: Workload> TypedJob<W> {
         // No code of the workload runs under this lock, so a poisoned one is as good as any.
         self.outputs[task].lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The inputs that cannot be sent, each with its cause.
+///
+/// # Errors
+/// If one of them would arrive as something else: nothing of its type may be sent then.
+fn check_all<M: Message>(inputs: &[M]) -> Result<HashMap<usize, Cause>, Cause> {
+    let mut unsendable = HashMap::new();
+    for (number, input) in inputs.iter().enumerate() {
+        let message = match catch_panic(|| probe::check(input)) {
+            Ok(Ok(_)) => continue,
+            Ok(Err(Problem::Shape(what))) => {
+                return Err(Cause::Refused { why: format!("its input {number} {what}") });
+            }
+            Ok(Err(Problem::Words(words))) => Cause::Error { message: format!("its input {words}") },
+            Err(message) => Cause::Panicked { message },
+        };
+        unsendable.insert(number, message);
+    }
+    Ok(unsendable)
 }
 
 impl<W: Workload> Job for TypedJob<W> {
@@ -140,12 +166,21 @@ impl<W: Workload> Job for TypedJob<W> {
         Ok(stamps)
     }
 
+    fn check_inputs(&self) -> Result<(), Cause> {
+        self.unsendable.get_or_init(|| check_all(self.inputs())).as_ref().map(drop).map_err(Cause::clone)
+    }
+
     fn pack(&self, task: usize) -> Result<Packet, Cause> {
+        let unsendable = self.unsendable.get().and_then(|checked| checked.as_ref().ok());
+        if let Some(cause) = unsendable.and_then(|all| all.get(&(task % self.inputs().len()))) {
+            return Err(cause.clone());
+        }
         catch_cause(|| Packet::pack(self.input(task)))
     }
 
     fn accept(&self, task: usize, output: Packet) -> Result<(), Cause> {
-        let output = catch_cause(|| output.unpack())?;
+        let context = || format!("its output cannot be unpacked (in the type {})", type_name::<W::Output>());
+        let output = catch_cause(|| output.unpack().with_context(context))?;
         *self.output(task) = Some(output);
         Ok(())
     }

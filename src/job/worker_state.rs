@@ -1,7 +1,12 @@
 //! A worker's state and the one function that calls [`Workload::run`], for a batch and for a worker process alike.
 
+use std::any::type_name;
+
+use anyhow::Context;
+
 use super::{Cause, catch_cause};
-use crate::data::packet::Packet;
+use crate::data::packet::{Message, Packet};
+use crate::data::probe::{self, Variety};
 use crate::panic::catch_panic;
 use crate::span::{Stamps, now};
 use crate::workload::Workload;
@@ -17,11 +22,13 @@ pub(crate) trait ErasedWorker {
 /// The state of one worker, once it has been made.
 pub(crate) struct WorkerState<W: Workload> {
     state: Option<W::Worker>,
+    /// How its outputs may differ; `None` before the first that was sent to another process.
+    variety: Option<Variety>,
 }
 
 impl<W: Workload> Default for WorkerState<W> {
     fn default() -> Self {
-        WorkerState { state: None }
+        WorkerState { state: None, variety: None }
     }
 }
 
@@ -54,14 +61,30 @@ impl<W: Workload> WorkerState<W> {
     }
 }
 
+fn check_output<M: Message>(output: &M) -> Result<Variety, Cause> {
+    let checked = catch_panic(|| probe::check(output)).map_err(|message| Cause::Panicked { message })?;
+    checked.map_err(|problem| Cause::Error { message: format!("its output {problem}") })
+}
+
 impl<W: Workload> ErasedWorker for WorkerState<W> {
     fn make_state(&mut self) -> Result<(), Cause> {
         self.get_or_make().map(drop)
     }
 
     fn run_packed(&mut self, input: Packet) -> Result<(Stamps, Packet), Cause> {
-        let input = catch_cause(|| input.unpack())?;
+        let input = catch_cause(|| {
+            input.unpack().with_context(|| {
+                format!("its input cannot be unpacked (in the type {})", type_name::<W::Input>())
+            })
+        })?;
         let (stamps, output) = self.run(&input)?;
-        Ok((stamps, catch_cause(|| Packet::pack(&output))?))
+        // One that may have another shape than those before it is checked as they were.
+        if self.variety != Some(Variety::One) {
+            self.variety = Some(check_output(&output)?);
+        }
+        // If it cannot be packed after all, the check has the words of its type.
+        let packet =
+            catch_cause(|| Packet::pack(&output)).or_else(|cause| check_output(&output).and(Err(cause)))?;
+        Ok((stamps, packet))
     }
 }

@@ -38,6 +38,12 @@ pub(crate) fn pin_to_cpus(_: &[usize]) -> Result<()> {
     bail!("this system cannot pin a process to CPUs")
 }
 
+/// Has what exceeds the limit of file sizes fail with an error: by default the system ends the process without a word.
+pub(crate) fn survive_file_limit() {
+    // SAFETY: no handler is installed; the signal is ignored.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
 /// Raises the limit of open descriptors as far as the system allows: it is often 1,024, and one worker process takes three.
 pub(crate) fn raise_descriptor_limit() {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);

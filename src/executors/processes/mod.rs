@@ -266,6 +266,7 @@ impl Executor for Processes {
     fn prepare(&mut self, job: &Arc<dyn Job>) -> Result<()> {
         ensure!(u32::try_from(job.tasks()).is_ok(), "{} tasks are too many for one batch", job.tasks());
         ensure_enough_states(&**job, self.slots.len())?;
+        job.check_inputs().map_err(|cause| anyhow!("{}: {cause}", job.scenario()))?;
         // Workers are told of the memory that this sets free before the clock starts.
         job.clear();
         self.open(job.scenario())
