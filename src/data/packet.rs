@@ -19,6 +19,11 @@ pub const MAX_ARRAYS: usize = u16::MAX as usize;
 pub const MAX_ARRAY_BYTES: u64 = 1 << 36;
 
 /// A task's input or output: any type that derives serde's two traits.
+///
+/// A packed message does not describe itself, so both traits must agree about its shape. A type whose variants or fields are
+/// skipped, renamed or left out on one side only, or that needs `untagged`, `tag` or `flatten`, is refused before it is sent.
+/// A field with plain `#[serde(skip)]` is not sent: a worker process finds its default there, which a thread does not, and
+/// nothing can notice that but `check`, or the comparison of answers in rounds.
 pub trait Message: Serialize + DeserializeOwned + Send + Sync + 'static {}
 impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Message for T {}
 
