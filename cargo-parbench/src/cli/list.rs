@@ -85,8 +85,10 @@ mod tests {
 
     #[test]
     fn json_has_an_object_for_each_scenario() {
-        let expected = "{\"family\":\"compute\",\"name\":\"cpu_loop\",\"nested\":false,\"workers\":[1,2]}\n\
-                        {\"family\":\"m\",\"name\":\"inner\",\"nested\":true,\"workers\":[1,2]}\n";
+        let expected = "{\"cold\":false,\"family\":\"compute\",\"name\":\"cpu_loop\",\"nested\":false,\"waits\":false,\"weak\":false,\
+                        \"workers\":[1,2]}\n\
+                        {\"cold\":false,\"family\":\"m\",\"name\":\"inner\",\"nested\":true,\"waits\":false,\"weak\":false,\
+                        \"workers\":[1,2]}\n";
         assert_eq!(json(&programs()).unwrap(), expected);
     }
 }

@@ -14,6 +14,7 @@ use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 use serde::{Deserialize, Serialize};
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
+use zune_jpeg::zune_core::options::DecoderOptions;
 
 use crate::data::array::Array;
 use crate::fixtures::photo::photo;
@@ -145,10 +146,17 @@ fn encode(pixels: &[[u8; 3]]) -> Result<Vec<u8>> {
 }
 
 fn decode(jpeg: &[u8]) -> Result<Picture> {
-    let pixels = JpegDecoder::new(ZCursor::new(jpeg)).decode();
-    let pixels = pixels.context("cannot decode a picture")?;
-    let bytes = pixels.len();
-    ensure!(bytes == SIDE * SIDE * 3, "a picture of {bytes} bytes is not one of {SIDE} x {SIDE} pixels");
+    // By default, the decoder makes up what is missing of a picture that was cut short.
+    ensure!(jpeg.ends_with(&[0xff, 0xd9]), "a picture of {} bytes was cut short", jpeg.len());
+    let options = DecoderOptions::default().set_strict_mode(true);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(jpeg), options);
+    let pixels = decoder.decode().context("cannot decode a picture")?;
+    let (width, height) = decoder.dimensions().context("a picture without a size")?;
+    ensure!(
+        (width, height) == (SIDE, SIDE) && pixels.len() == SIDE * SIDE * 3,
+        "a picture of {width} x {height} pixels, {} bytes, is not one of {SIDE} x {SIDE} in colour",
+        pixels.len()
+    );
     Ok(Picture { side: SIDE, pixels: pixels.as_chunks().0.to_vec() })
 }
 
@@ -291,7 +299,17 @@ mod tests {
         let loss: u64 = pairs.map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
         let loss = loss as f64 / (SIDE * SIDE * 3) as f64;
         assert!(loss < 6.0, "a mean loss of {loss}");
-        assert!(decode(&jpeg[..100]).is_err() && decode(b"GIF89a").is_err());
+        // Cut short anywhere.
+        for length in [0, 100, 1_000, jpeg.len() / 2, jpeg.len() - 3, jpeg.len() - 1] {
+            assert!(decode(&jpeg[..length]).is_err(), "{length} bytes");
+        }
+        assert!(decode(b"GIF89a").is_err());
+        // Another picture of as many bytes.
+        let mut wide = Vec::new();
+        let encoder = Encoder::new(&mut wide, QUALITY);
+        encoder.encode(drawn.as_flattened(), 2 * SIDE as u16, SIDE as u16 / 2, ColorType::Rgb).unwrap();
+        let error = decode(&wide).err().unwrap().to_string();
+        assert!(error.starts_with("a picture of 512 x 128 pixels"), "{error}");
     }
 
     #[test]

@@ -28,6 +28,11 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Vec<f64>>> {
     let header = reader.byte_headers().with_context(failed)?;
     let names: Vec<_> = header.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
     ensure!(!names.is_empty(), "{shown} is empty: its first line must name the columns");
+    for (at, name) in names.iter().enumerate() {
+        let place = format!("{shown}, line 1, column {}", at + 1);
+        ensure!(name.matches('"').count().is_multiple_of(2), "{place}: a quote is never closed");
+        ensure!(!ends_in_cr(name.as_bytes()), "{place}: {CR_LINES}");
+    }
     let mut columns = vec![Vec::new(); names.len()];
     while let Some(row) = reader.read_byte_record().with_context(failed)? {
         if columns[0].is_empty() {
@@ -55,6 +60,14 @@ fn fill(columns: &mut [Vec<f64>], row: &ZeroCopyByteRecord, names: &[String]) ->
     Ok(())
 }
 
+/// What is wrong with a file whose lines end as they did on old Macs: to the reader, it is one line.
+const CR_LINES: &str = "its lines end in CR; they must end in LF or CR LF";
+
+/// Returns whether a field or row holds a CR that is neither quoted nor before an LF, which the reader takes away.
+fn ends_in_cr(bytes: &[u8]) -> bool {
+    bytes.contains(&b'\r') && !bytes.contains(&b'"')
+}
+
 /// Parses a field that is quoted, padded with spaces, or empty.
 #[cold]
 fn unusual(field: &[u8]) -> Option<f64> {
@@ -78,6 +91,8 @@ impl RowError {
         let (fields, columns) = (row.len(), names.len());
         let message = if row.as_slice().iter().filter(|byte| **byte == b'"').count() % 2 == 1 {
             "a quote is never closed".into()
+        } else if ends_in_cr(row.as_slice()) {
+            CR_LINES.into()
         } else if fields < columns {
             let name = &names[fields];
             format!("{fields} fields instead of {columns}: column {} (`{name}`) is missing", fields + 1)
@@ -89,9 +104,11 @@ impl RowError {
 
     fn field(row: &ZeroCopyByteRecord, at: usize, names: &[String]) -> RowError {
         let before = row.iter().take(at).map(|field| field.len() + 1).sum();
-        let field = String::from_utf8_lossy(row.get(at).unwrap_or_default());
-        let shown: String = field.lines().next().unwrap_or_default().chars().take(40).collect();
-        let message = format!("column {} (`{}`): `{shown}` is not a number", at + 1, names[at]);
+        let field = row.get(at).unwrap_or_default();
+        let shown = String::from_utf8_lossy(field);
+        let shown: String = shown.lines().next().unwrap_or_default().chars().take(40).collect();
+        let cause = if ends_in_cr(field) { CR_LINES.into() } else { format!("`{shown}` is not a number") };
+        let message = format!("column {} (`{}`): {cause}", at + 1, names[at]);
         RowError { length: row.as_slice().len(), before, message }
     }
 
@@ -101,8 +118,7 @@ impl RowError {
         // cost of counting lines.
         let text = fs::read(path).with_context(|| format!("cannot read {} again", path.display()))?;
         let text = &text[..end.min(text.len())];
-        let text = text.strip_suffix(b"\n").unwrap_or(text);
-        let text = text.strip_suffix(b"\r").unwrap_or(text);
+        let text = text.strip_suffix(b"\n").map_or(text, |text| text.strip_suffix(b"\r").unwrap_or(text));
         let until = text.len().saturating_sub(self.length) + self.before;
         let line = 1 + text[..until].iter().filter(|byte| **byte == b'\n').count();
         Ok(anyhow!("{}, line {line}: {}", path.display(), self.message))
@@ -164,6 +180,12 @@ mod tests {
             ("a,b,c\n1,2,3\n4\n", ", line 3: 1 fields instead of 3: column 2 (`b`) is missing"),
             ("a,b\n1,2\n3,4,\n", ", line 3: 3 fields instead of 2: column 3 has no name"),
             ("a,b\n1,2\n\"3,4\n5,6\n", ", line 3: a quote is never closed"),
+            ("\"a,b\n1,2\n", ", line 1, column 1: a quote is never closed"),
+            ("a,\"b\n1,2\n", ", line 1, column 2: a quote is never closed"),
+            ("a,b\r1,2\r", ", line 1, column 2: its lines end in CR; they must end in LF or CR LF"),
+            ("a\r1\r2\r", ", line 1, column 1: its lines end in CR; they must end in LF or CR LF"),
+            ("a,b\n1,2\r3,4\r", ", line 2: its lines end in CR; they must end in LF or CR LF"),
+            ("a\n1\r2\r", ", line 2: column 1 (`a`): its lines end in CR; they must end in LF or CR LF"),
         ] {
             let error = read_text(text).unwrap_err().to_string();
             assert!(error.ends_with(reason) && error.starts_with('/'), "{text:?}: {error}");
