@@ -125,7 +125,7 @@ fn connect(server: &Imap) -> Result<TcpStream> {
 fn states() -> Result<()> {
     let server = Imap::start()?;
     let mut talk = Talk::with(&server)?;
-    talk.expect("CAPABILITY", "* CAPABILITY IMAP4REV1\r\ntag. OK")?;
+    talk.expect("CAPABILITY", "* CAPABILITY IMAP4REV1 AUTH=PLAIN\r\ntag. OK")?;
     talk.expect("NOOP", "OK")?;
     for early in ["SELECT INBOX", "EXAMINE INBOX", "FETCH 1 FLAGS", "CLOSE"] {
         talk.expect(early, "BAD log in first")?;
@@ -166,7 +166,21 @@ fn passwords() -> Result<()> {
         let answer = talk.expect(&format!("LOGIN {user} {password}"), refusal)?;
         ensure!(answer == refusal, "{answer}");
     }
-    talk.expect(&format!("LOGIN reader \"{PASSWORD}\""), "OK")?;
+    // `\0reader\0open sesame`, without its name, and what is no base64.
+    for (data, answer) in [
+        ("AHJlYWRlcg==", "NO [AUTHENTICATIONFAILED]"),
+        ("*", "NO [AUTHENTICATIONFAILED]"),
+        ("\u{e9}", "NO [AUTHENTICATIONFAILED]"),
+        ("AHJlYWRlcgBvcGVuIHNlc2FtZQ==", "OK welcome"),
+    ] {
+        talk.say("tag. AUTHENTICATE PLAIN\r\n")?;
+        let ready = talk.line()?;
+        ensure!(ready == "+ \r\n", "{ready}");
+        talk.say(format!("{data}\r\n"))?;
+        let said = talk.until("tag.")?;
+        ensure!(said.starts_with(&format!("tag. {answer}")), "{data}: {said}");
+    }
+    talk.expect(&format!("LOGIN reader \"{PASSWORD}\""), "BAD already logged in")?;
     Ok(())
 }
 

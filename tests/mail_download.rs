@@ -52,6 +52,7 @@ fn main() -> ExitCode {
         trial("a certificate that nobody signed is one clear sentence", untrusted),
         trial("a server that is none is one clear sentence", no_server),
         trial("a server that makes no sense is one clear sentence", nonsense),
+        trial("a password may have any letters", any_letters),
         trial("a server may say more than it was asked for", chatter),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
@@ -345,14 +346,22 @@ fn nonsense() -> Result<()> {
         (&[("", "* BYE \x1b[1mtoo\rmany\r\n")], "the server refuses the connection (BYE  [1mtoo many)"),
         (&[("", "* BYE reader tiger\r\n")], "the connection (the server's message contains the password)"),
         (&[("", "")], "no TLS connection (the connection was lost)"),
-        (&[("LOGIN", "")], "cannot log in as reader (the connection was lost); is the password"),
+        (&[("", "* PREAUTH welcome\r\n")], "the server has logged in somebody before the log-in"),
+        (&[("LOGIN", "")], "cannot log in as reader (the connection was lost)\n"),
+        (&[("LOGIN", "* BYE zu viele Grüße\r\n")], "cannot log in as reader (BYE zu viele Grüße)\n"),
+        (
+            &[("LOGIN", "TAG NO falsche Grüße\r\n")],
+            "cannot log in as reader (falsche Grüße); is the password",
+        ),
         (&[("LOGIN", "TAG NO reader tiger\r\n")], "as reader (the server's message contains the password)"),
-        (&[("LOGIN", "TAG BYE reader tiger\r\n")], "as reader (invalid response)"),
+        (&[("LOGIN", "TAG BYE reader tiger\r\n")], "as reader (the server's message contains the password)"),
         (&[("EXAMINE", "TAG NO reader tiger\r\n")], "`INBOX` (the server's message contains the password)"),
         (&[("EXAMINE", "other OK\r\n")], "`INBOX` (invalid response)"),
         (&[("EXAMINE", "* 1 FETCH (INTERNALDATE NIL)\r\n")], "`INBOX` (invalid response)"),
         (&[("SEARCH", "* SEARCH 99999999999\r\n")], "cannot search the mailbox (invalid response)"),
-        (&[("SEARCH", "* BYE going down\r\n")], "cannot search the mailbox (the connection was lost)"),
+        (&[("SEARCH", "* BYE going down\r\n")], "cannot search the mailbox (BYE going down)"),
+        (&[("EXAMINE", "TAG NO `台北` gibt es nicht\r\n")], "`INBOX` (`台北` gibt es nicht)"),
+        (&[("EXAMINE", "TAG BAD 台北?\r\n")], "`INBOX` (台北?)"),
     ];
     for (script, words) in cases {
         let server = actor(script)?;
@@ -363,8 +372,24 @@ fn nonsense() -> Result<()> {
     Ok(())
 }
 
+fn any_letters() -> Result<()> {
+    let server = Server { password: "tiger und Bär", ..Server::fixture()? };
+    let error = sentence(&server, &server.url())?;
+    ensure!(
+        error.contains("cannot log in as reader ([AUTHENTICATIONFAILED] wrong user or password); is"),
+        "{error}"
+    );
+    // Of a server that knows this one.
+    let server = actor(&[("AUTHENTICATE", "+ \r\n"), ("+", "TAG OK welcome\r\n")])?;
+    let server = Server { password: "tiger und Bär", ..server };
+    let output = server.run(&["parbench", "rounds", "mail_download", "--rounds", "1"], &server.url())?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
 fn chatter() -> Result<()> {
     let server = actor(&[
+        ("LOGIN", "* OK schöne Grüße\r\nTAG OK größer geht's nicht\r\n"),
         ("EXAMINE", "* NO nearly full\r\n* 1 FETCH (FLAGS ())\r\n* 1 EXISTS\r\nTAG OK\r\n"),
         ("FETCH", "* 2 EXISTS\r\n* 1 FETCH (FLAGS ())\r\n* 1 FETCH (BODY[] \"mail\")\r\nTAG OK\r\n"),
     ])?;

@@ -15,7 +15,8 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use crate::Server;
 
 /// What it says to a command in place of what would be right, with TAG for the command's tag; to no command, as a
-/// greeting. After an answer without a tag it hangs up.
+/// greeting; and to what it asked for with `+ `, as to a command of that name. After another answer without a tag it hangs
+/// up.
 pub(crate) type Script = &'static [(&'static str, &'static str)];
 
 const GREETING: &str = "* OK hello\r\n";
@@ -53,17 +54,22 @@ pub(crate) fn actor(script: Script) -> Result<Server> {
 fn play(stream: TcpStream, config: &Arc<ServerConfig>, script: Script) -> Result<()> {
     let connection = ServerConnection::new(Arc::clone(config))?;
     let mut stream = BufReader::new(StreamOwned::new(connection, stream));
-    let mut command = String::new();
+    let (mut command, mut tag) = (String::new(), String::new());
+    let mut asked = false;
     loop {
-        let (tag, words) = command.split_once(' ').unwrap_or_default();
-        let name = words.split_whitespace().next().unwrap_or_default();
+        let (first, words) = command.split_once(' ').unwrap_or_default();
+        let name = if asked { "+" } else { words.split_whitespace().next().unwrap_or_default() };
+        if !asked {
+            tag = first.to_string();
+        }
         let line = script
             .iter()
             .chain(RIGHT)
             .find(|(of, _)| *of == name)
             .map_or(&"TAG OK done\r\n", |(_, line)| line);
-        stream.get_mut().write_all(line.replace("TAG", tag).as_bytes())?;
-        if !line.contains("TAG") && *line != GREETING {
+        stream.get_mut().write_all(line.replace("TAG", &tag).as_bytes())?;
+        asked = line.starts_with("+ ");
+        if !line.contains("TAG") && !asked && !line.starts_with("* OK ") {
             return Ok(());
         }
         command.clear();

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
-use imap::{Client, Error};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use base64::prelude::{BASE64_STANDARD, Engine};
+use imap::{Authenticator, Client, Error};
 use rustls::client::Resumption;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
@@ -16,6 +17,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use rustls_platform_verifier::BuilderVerifierExt;
 
 use super::address::{MAILBOX_PASSWORD, MailboxAddress};
+use super::heard::{Heard, LastStatus};
 use crate::panic::catch_panic;
 
 /// Longer than the fixture takes for any command, but short enough to report a dead host soon.
@@ -29,31 +31,53 @@ pub(in crate::scenarios) struct Tls(Option<(Option<PathBuf>, Arc<ClientConfig>)>
 
 /// An open mailbox.
 pub(super) struct Session<'a> {
+    requests: Requests<'a>,
+    imap: imap::Session<Heard<StreamOwned<ClientConnection, TcpStream>>>,
+}
+
+/// Sends requests to a mailbox's server; their errors have the server's own words.
+struct Requests<'a> {
     address: &'a MailboxAddress,
-    imap: imap::Session<StreamOwned<ClientConnection, TcpStream>>,
+    last: LastStatus,
 }
 
 impl MailboxAddress {
     /// Connects, logs in and opens the mailbox. A real mailbox is opened read-only.
     pub(super) fn open(&self, tls: &mut Tls) -> Result<Session<'_>> {
         let password = self.password()?;
-        let mut client = Client::new(self.connect(tls.config(self)?)?);
-        let greeting = self.request("cannot read the greeting", || client.read_greeting())?;
+        let requests = Requests { address: self, last: LastStatus::default() };
+        let mut client = Client::new(Heard::new(self.connect(tls.config(self)?)?, &requests.last));
+        let greeting = requests.send("cannot read the greeting", || client.read_greeting())?;
+        let message = self.quote(String::from_utf8_lossy(&greeting).trim_start_matches("* "));
+        let server = self.host_and_port();
+        ensure!(
+            !greeting.starts_with(b"* PREAUTH"),
+            "{server}: the server has logged in somebody before the log-in, which is a part of the task ({message})"
+        );
         if !greeting.starts_with(b"* OK") {
-            let message = String::from_utf8_lossy(&greeting);
-            let message = self.quote(message.trim_start_matches("* "));
-            bail!("{}: the server refuses the connection ({message})", self.host_and_port());
+            let message = requests.last.get().map_or(message, |last| self.quote(&last));
+            bail!("{server}: the server refuses the connection ({message})");
         }
-        let log_in = || client.login(&self.user, &password).map_err(|(error, _)| error);
-        let session = self.request(&format!("cannot log in as {}", self.user), log_in);
-        let mut session =
-            session.map_err(|error| anyhow!("{error}; is the password in {MAILBOX_PASSWORD} right?"))?;
+        let session = requests.send(&format!("cannot log in as {}", self.user), || {
+            // A quoted string can only carry ASCII.
+            let session = if self.user.is_ascii() && password.is_ascii() {
+                client.login(&self.user, &password)
+            } else {
+                client.authenticate("PLAIN", &Plain { user: &self.user, password: &password })
+            };
+            session.map_err(|(error, _)| error)
+        });
+        let is_refused = requests.last.get().is_some_and(|last| last.starts_with("NO"));
+        let mut session = session.map_err(|error| match is_refused {
+            true => anyhow!("{error}; is the password in {MAILBOX_PASSWORD} right?"),
+            false => error,
+        })?;
         let open = if self.certificate.is_some() { "SELECT" } else { "EXAMINE" };
         // Not the library's `select` and `examine`, which also fail for harmless responses, such as a warning.
         let open = format!("{open} \"{}\"", escape(&modified_utf7(&self.mailbox)));
         let failure = format!("cannot open the mailbox `{}`", self.mailbox);
-        self.request(&failure, || session.run_command_and_check_ok(open))?;
-        Ok(Session { address: self, imap: session })
+        requests.send(&failure, || session.run_command_and_check_ok(open))?;
+        Ok(Session { requests, imap: session })
     }
 
     fn connect(&self, config: Arc<ClientConfig>) -> Result<StreamOwned<ClientConnection, TcpStream>> {
@@ -82,33 +106,58 @@ impl MailboxAddress {
         Ok(StreamOwned::new(connection, stream))
     }
 
+    /// Returns a server's message for an error: shortened, on one line, and only if it does not contain the password.
+    fn quote(&self, message: &str) -> String {
+        if !self.password().is_ok_and(|password| is_free_of(message, &self.user, &password)) {
+            return "the server's message contains the password".into();
+        }
+        let plain = |letter: char| if letter.is_control() { ' ' } else { letter };
+        message.trim().chars().take(MAX_QUOTE_CHARS).map(plain).collect()
+    }
+}
+
+impl Requests<'_> {
     /// Sends a request through the library. An error consists of `failure` and a reason, without the library's own
     /// message, which may contain whole e-mails.
-    fn request<T>(&self, failure: &str, send: impl FnOnce() -> imap::error::Result<T>) -> Result<T> {
+    fn send<T>(&self, failure: &str, send: impl FnOnce() -> imap::error::Result<T>) -> Result<T> {
+        self.last.forget();
         // The library's parser panics at some responses, such as a date that is NIL.
         let error = match catch_panic(send) {
             Ok(Ok(response)) => return Ok(response),
             Ok(Err(error)) => Some(error),
             Err(_) => None,
         };
-        let reason = match error {
-            Some(Error::Io(error)) => describe(&error),
-            Some(Error::No(no)) => self.quote(&no.information),
-            Some(Error::Bad(bad)) => self.quote(&bad.information),
-            Some(Error::ConnectionLost) => "the connection was lost".into(),
+        let last = self.last.get();
+        // What was heard has the letters that the library cannot read.
+        let words = |name: &str, otherwise: &str| {
+            let words = last.as_deref().and_then(|last| last.strip_prefix(name));
+            self.address.quote(words.unwrap_or(otherwise))
+        };
+        let reason = match (error, &last) {
+            (Some(Error::No(no)), _) => words("NO", &no.information),
+            (Some(Error::Bad(bad)), _) => words("BAD", &bad.information),
+            // Also of a server that hangs up afterwards.
+            (_, Some(last)) if last.starts_with("BYE ") => self.address.quote(last),
+            (Some(Error::Io(error)), _) => describe(&error),
+            (Some(Error::ConnectionLost), _) => "the connection was lost".into(),
             // Includes `Error::Bye`, which the library returns for every line that it cannot parse.
             _ => "invalid response".into(),
         };
-        bail!("{}: {failure} ({reason})", self.host_and_port())
+        bail!("{}: {failure} ({reason})", self.address.host_and_port())
     }
+}
 
-    /// Returns a server's message for an error: shortened, on one line, and only if it does not contain the password.
-    fn quote(&self, message: &str) -> String {
-        if !self.password().is_ok_and(|password| is_free_of(message, &password)) {
-            return "the server's message contains the password".into();
-        }
-        let plain = |letter: char| if letter.is_control() { ' ' } else { letter };
-        message.trim().chars().take(MAX_QUOTE_CHARS).map(plain).collect()
+/// A log-in whose name and password may have any letters (RFC 4616).
+struct Plain<'a> {
+    user: &'a str,
+    password: &'a str,
+}
+
+impl Authenticator for Plain<'_> {
+    type Response = String;
+
+    fn process(&self, _challenge: &[u8]) -> String {
+        format!("\0{}\0{}", self.user, self.password)
     }
 }
 
@@ -123,9 +172,12 @@ fn describe(error: &io::Error) -> String {
     }
 }
 
-/// Returns whether a server's message does not contain the password, neither as it is nor escaped.
-fn is_free_of(message: &str, password: &str) -> bool {
-    !message.contains(password) && !message.contains(&escape(password))
+/// Returns whether a server's message does not contain the password: as it is, escaped, or as [`Plain`] sends it.
+fn is_free_of(message: &str, user: &str, password: &str) -> bool {
+    let sent = BASE64_STANDARD.encode(Plain { user, password }.process(&[]));
+    !message.contains(password)
+        && !message.contains(&escape(password))
+        && !message.contains(sent.trim_end_matches('='))
 }
 
 /// Escapes a string for a quoted string in a command.
@@ -194,15 +246,13 @@ impl Tls {
 impl Session<'_> {
     /// Returns the numbers of all messages, in order.
     pub(super) fn search_all(&mut self) -> Result<Vec<u32>> {
-        let found = self.address.request("cannot search the mailbox", || self.imap.search("ALL"))?;
+        let found = self.requests.send("cannot search the mailbox", || self.imap.search("ALL"))?;
         let mut numbers: Vec<_> = found.into_iter().collect();
         numbers.sort_unstable();
         if numbers.is_empty() {
-            let MailboxAddress { mailbox, .. } = self.address;
-            bail!(
-                "{}: the mailbox `{mailbox}` is empty; choose one with messages",
-                self.address.host_and_port()
-            );
+            let address = self.requests.address;
+            let (server, mailbox) = (address.host_and_port(), &address.mailbox);
+            bail!("{server}: the mailbox `{mailbox}` is empty; choose one with messages");
         }
         Ok(numbers)
     }
@@ -210,18 +260,24 @@ impl Session<'_> {
     /// Fetches a message as the server stores it: `fetch(i, '(RFC822)')`, or, from a real mailbox, with a request that
     /// does not mark it as read.
     pub(super) fn fetch(&mut self, number: u32) -> Result<Vec<u8>> {
-        let items = if self.address.certificate.is_some() { "(RFC822)" } else { "(BODY.PEEK[])" };
+        let address = self.requests.address;
+        let items = if address.certificate.is_some() { "(RFC822)" } else { "(BODY.PEEK[])" };
         let failure = format!("cannot fetch message {number}");
-        let mails = self.address.request(&failure, || self.imap.fetch(number.to_string(), items))?;
+        let mails = self.requests.send(&failure, || self.imap.fetch(number.to_string(), items))?;
         // A server may send the flags of any message at any time, including this one.
         let mail = mails.iter().filter(|mail| mail.message == number).find_map(imap::types::Fetch::body);
-        let gone = || format!("{}: message {number} no longer exists", self.address.host_and_port());
+        let gone = || {
+            format!(
+                "{}: the server sent no text of message {number}; perhaps it no longer exists",
+                address.host_and_port()
+            )
+        };
         mail.map(<[u8]>::to_vec).with_context(gone)
     }
 
     /// Closes the mailbox, as `client.close()` does, and then the connection.
     pub(super) fn close(mut self) -> Result<()> {
-        self.address.request("cannot close the mailbox", || self.imap.close())
+        self.requests.send("cannot close the mailbox", || self.imap.close())
     }
 }
 
@@ -245,8 +301,10 @@ mod tests {
 
     #[test]
     fn a_message_that_contains_the_password_is_recognised() {
-        assert!(is_free_of("wrong password", r#"ti"ger"#));
-        assert!(!is_free_of(r#"BAD in LOGIN me ti"ger"#, r#"ti"ger"#));
-        assert!(!is_free_of(r#"BAD in LOGIN me "ti\"ger""#, r#"ti"ger"#));
+        let is_free = |message| is_free_of(message, "me", r#"ti"ger"#);
+        assert!(is_free("wrong password"));
+        assert!(!is_free(r#"BAD in LOGIN me ti"ger"#));
+        assert!(!is_free(r#"BAD in LOGIN me "ti\"ger""#));
+        assert!(!is_free("BAD in `AG1lAHRpImdlcg==`"));
     }
 }

@@ -10,6 +10,7 @@
 
 mod address;
 mod client;
+mod heard;
 
 use std::env;
 use std::fs;
