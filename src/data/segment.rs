@@ -124,7 +124,7 @@ pub(crate) fn supported() -> bool {
 pub(crate) fn works(test: impl FnOnce() -> Result<()>) -> bool {
     let error = test().err().filter(|error| !is_shortage(error));
     if let Some(error) = &error {
-        eprintln!("parbench: memory cannot be shared here, arrays are copied: {error:#}");
+        crate::program::say(&format!("parbench: memory cannot be shared here, arrays are copied: {error:#}"));
     }
     error.is_none()
 }

@@ -226,7 +226,10 @@ fn time_batch(job: &dyn Job, run: impl FnOnce(u64) -> Vec<Entry>) -> Outcome {
 
     let mut tasks: Vec<_> = (0..job.tasks()).map(|_| None).collect();
     for (task, entry) in entries {
-        tasks[task] = Some(entry);
+        if tasks[task].replace(entry).is_some() {
+            let why = "it was answered twice: this is a bug of parbench".into();
+            tasks[task] = Some(Err(Cause::Refused { why }));
+        }
     }
     let lost = || Err(Cause::Refused { why: "no worker was left".into() });
     let fail = |task| move |cause| Failure { scenario: job.scenario(), task, cause };

@@ -6,6 +6,8 @@ use std::thread;
 
 use serde::{Deserialize, Serialize};
 
+use crate::program::cgroup::groups;
+
 /// What a report says about the machine that a run was made on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -82,29 +84,6 @@ pub(crate) fn throttled_ns() -> Option<u64> {
     value("throttled_usec ").map(|us| us * 1_000).or_else(|| value("throttled_time "))
 }
 
-/// The control groups of this process for one controller.
-struct Groups {
-    /// Whether they are of version 2.
-    unified: bool,
-    /// Their folders, the innermost first.
-    ancestors: Vec<std::path::PathBuf>,
-}
-
-/// Finds the control groups as `/proc/self/cgroup` names them; a version 1 controller wins over the unified hierarchy.
-fn groups(root: &Path, controller: &str) -> Option<Groups> {
-    let text = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
-    let lines = || text.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
-    let own = lines().find(|(controllers, _)| controllers.split(',').any(|name| name == controller));
-    let (unified, mount, path) = match own {
-        Some((_, path)) => (false, root.join("sys/fs/cgroup").join(controller), path),
-        None => (true, root.join("sys/fs/cgroup"), lines().find(|(names, _)| names.is_empty())?.1),
-    };
-    // Inside a container the path may name folders that are only outside of it: the ones that there are count.
-    let inner = mount.join(path.trim_start_matches('/'));
-    let ancestors = inner.ancestors().take_while(|folder| folder.starts_with(&mount));
-    Some(Groups { unified, ancestors: ancestors.filter(|folder| folder.is_dir()).map(Into::into).collect() })
-}
-
 /// What all CPUs together have done so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CpuTimes {
@@ -131,17 +110,7 @@ fn parse_cpu_times(stat: &str) -> Option<CpuTimes> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// A made-up tree with these files.
-    fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
-        let root = tempfile::tempdir().unwrap();
-        for (path, text) in files {
-            let path = root.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-        root
-    }
+    use crate::program::cgroup::tree;
 
     fn quota(files: &[(&str, &str)]) -> Option<f64> {
         cpu_quota(tree(files).path())

@@ -2,6 +2,7 @@
 //! safe.
 
 pub(crate) mod allocator;
+pub(crate) mod cgroup;
 pub(crate) mod lifetime;
 pub(crate) mod limits;
 
@@ -64,7 +65,10 @@ pub(crate) fn ensure_reexecutable() -> Result<()> {
 /// The command that starts this program again in a mode.
 pub(crate) fn reexecute(mode: &str) -> Result<Command> {
     let name = env::current_exe().context("cannot find this program's own file")?;
-    let mut command = if cfg!(target_os = "linux") {
+    // Under valgrind, the program that runs is valgrind's own.
+    let is_emulated =
+        env::var_os("LD_PRELOAD").is_some_and(|list| list.to_string_lossy().contains("vgpreload"));
+    let mut command = if cfg!(target_os = "linux") && !is_emulated {
         // The file may have been replaced since: this names the one that runs.
         let mut command = Command::new("/proc/self/exe");
         std::os::unix::process::CommandExt::arg0(&mut command, &name);
@@ -74,6 +78,12 @@ pub(crate) fn reexecute(mode: &str) -> Result<Command> {
     };
     command.args([MODE, mode]);
     Ok(command)
+}
+
+/// Prints a line for a person, in one write: those of several processes do not mix.
+pub(crate) fn say(line: &str) {
+    // Without a stderr there is nobody to tell.
+    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
 /// Moves stdin to a private descriptor and puts /dev/null in its place, so that no task reads what is meant for this

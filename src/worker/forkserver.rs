@@ -25,7 +25,7 @@ pub(crate) fn main(scenarios: &'static [Scenario]) -> ! {
     match serve(scenarios) {
         Ok(()) => process::exit(0),
         Err(error) => {
-            eprintln!("parbench fork server {}: {error:#}", process::id());
+            program::say(&format!("parbench fork server {}: {error:#}", process::id()));
             process::exit(2)
         }
     }

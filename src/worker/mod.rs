@@ -51,7 +51,7 @@ pub(crate) fn run(socket: UnixStream, scenarios: &'static [Scenario]) -> ! {
 }
 
 fn fail(error: &anyhow::Error) -> ! {
-    eprintln!("parbench worker {}: {error:#}", process::id());
+    program::say(&format!("parbench worker {}: {error:#}", process::id()));
     process::exit(2)
 }
 

@@ -1,6 +1,7 @@
 //! A worker process as the system sees it: started, killed and waited for, so that none is left.
 
 use std::ffi::OsString;
+use std::fs;
 use std::io::{self, ErrorKind};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -73,6 +74,18 @@ impl ChildProcess {
 
     pub(super) fn has_pid(&self) -> bool {
         self.pid.is_some()
+    }
+
+    /// Its process id, and whether it has been stopped, for a person.
+    pub(super) fn describe(&self) -> String {
+        let Some(pid) = self.pid else { return "a worker process".into() };
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // The name before it may have any characters.
+        let is_stopped = stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['T', 't']));
+        format!(
+            "worker process {pid}{}",
+            if is_stopped { ", which is stopped (kill -CONT lets it go on)," } else { "" }
+        )
     }
 
     /// The descriptor to poll for its end.

@@ -6,10 +6,12 @@ use super::copiers::{Copiers, PendingInput};
 use super::event::{Answer, Event, Reaped, WorkerError};
 use super::handle::WorkerHandle;
 use super::queue::Queue;
-use super::{MAX_FAILED_STARTS, Processes, Readiness, wait};
+use super::waiting::{Readiness, wait};
+use super::{MAX_FAILED_STARTS, Processes};
 use crate::data::packet::Packet;
 use crate::executors::Entry;
 use crate::job::{Cause, Job};
+use crate::program;
 use crate::span::{TaskSpan, now};
 
 pub(super) struct Dispatch<'a> {
@@ -20,13 +22,22 @@ pub(super) struct Dispatch<'a> {
     /// Packed inputs that are too large to be sent to a busy worker.
     large: Vec<(usize, Packet)>,
     entries: Vec<Entry>,
+    /// When a worker has last answered, ns.
+    heard: u64,
+    /// Whether a worker that stands still has been told of.
+    told: bool,
 }
+
+/// How long nothing may be heard before a person is told why nothing happens.
+const SILENCE_NS: u64 = 30_000_000_000;
+/// How long inputs are packed for one worker while others may wait for theirs.
+const MAX_PACKING_NS: u64 = 1_000_000;
 
 impl<'a> Dispatch<'a> {
     pub(super) fn new(pool: &'a mut Processes, job: &'a dyn Job, began: u64) -> Self {
         let queue = Queue::new(job.tasks(), pool.options.retries);
         let entries = Vec::with_capacity(job.tasks());
-        Dispatch { pool, job, began, queue, large: Vec::new(), entries }
+        Dispatch { pool, job, began, queue, large: Vec::new(), entries, heard: began, told: false }
     }
 
     /// Runs until every task has an entry, or no worker is left that could run one.
@@ -48,10 +59,12 @@ impl<'a> Dispatch<'a> {
             }
             let workers = self.pool.slots.iter().filter_map(|slot| slot.worker.as_ref());
             let timeout = workers.filter_map(|worker| worker.next_timeout(self.deadline())).min();
-            let polled = match wait(&mut self.pool.slots, self.pool.copiers.as_ref(), timeout) {
+            let silence = (!self.told).then_some(self.heard + SILENCE_NS);
+            let polled = match wait(&mut self.pool.slots, self.pool.copiers.as_ref(), timeout, silence) {
                 Ok(polled) => polled,
                 Err(error) => return self.refuse_rest(&format!("{error:#}")),
             };
+            self.tell_silence();
             for (slot, readiness) in polled.slots.into_iter().enumerate() {
                 if let Err(error) = self.receive(slot, readiness) {
                     self.reap(slot, &error);
@@ -61,6 +74,19 @@ impl<'a> Dispatch<'a> {
                 self.send_copied();
             }
         }
+    }
+
+    /// Tells a person what is waited for, once, if nothing has been heard for long.
+    fn tell_silence(&mut self) {
+        let silence = now().saturating_sub(self.heard);
+        if self.told || silence < SILENCE_NS {
+            return;
+        }
+        let workers = self.pool.slots.iter().filter_map(|slot| slot.worker.as_ref());
+        let Some(what) = workers.filter_map(WorkerHandle::occupation).next() else { return };
+        let (scenario, seconds) = (self.job.scenario(), silence / 1_000_000_000);
+        program::say(&format!("note: {scenario} on {}: nothing for {seconds} s; {what}", self.pool.name()));
+        self.told = true;
     }
 
     /// Whether a worker or a copier will have something to say.
@@ -134,7 +160,8 @@ impl<'a> Dispatch<'a> {
             match self.job.pack(task) {
                 Ok(input) => {
                     sent += 1;
-                    if !self.send(index, task, input) {
+                    // What takes long to pack is not packed ahead of a worker: it may end, and others wait.
+                    if !self.send(index, task, input) || now() - began > MAX_PACKING_NS {
                         break;
                     }
                 }
@@ -235,6 +262,7 @@ impl<'a> Dispatch<'a> {
                         let arrived = now();
                         self.job.accept(task, output)?;
                         let received = now();
+                        self.heard = received;
                         self.pool.transfer.packing_ns += received - arrived;
                         Ok(TaskSpan::far(task, index, self.began, stamps, received))
                     });
@@ -252,7 +280,9 @@ impl<'a> Dispatch<'a> {
         if !worker.has_open(self.job.scenario()) {
             slot.failed_starts += 1;
         }
-        let Reaped { begun, unbegun, status, .. } = worker.reap(error);
+        let reaped = worker.reap(error);
+        let status = self.pool.explain(&reaped);
+        let Reaped { begun, unbegun, .. } = reaped;
         let next = unbegun.first().copied().filter(|_| begun.is_empty());
         self.queue.give_back(unbegun);
         let mut failed = Vec::new();

@@ -68,6 +68,11 @@ impl Flight {
         (!self.is_empty()).then_some(self.began)
     }
 
+    /// The first task.
+    pub(super) fn first(&self) -> Option<usize> {
+        self.sent.front().map(|sent| sent.task)
+    }
+
     /// Moves the time at which the first began by a time in which this program did not run, ns.
     pub(super) fn postpone(&mut self, stalled_ns: u64) {
         self.began = self.began.saturating_add(stalled_ns).min(now());

@@ -41,24 +41,28 @@ mod forkserver;
 mod handle;
 mod pace;
 mod queue;
+mod waiting;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 
 use self::child::StartMethod;
 use self::copiers::Copiers;
 use self::dispatch::Dispatch;
 use self::event::{Event, Reaped, WorkerError};
 use self::handle::WorkerHandle;
+use self::waiting::{Readiness, timespec_until, wait};
 use super::{
     Executor, ExecutorKind, Isolation, Outcome, PoolOptions, Shapes, Suitability, ensure_enough_states,
     suits_all, time_batch,
 };
 use crate::job::Job;
 use crate::program;
+use crate::program::cgroup::out_of_memory_kills;
 use crate::span::now;
 use crate::usage::{self, Usage};
 
@@ -102,6 +106,8 @@ struct Processes {
     retired: Vec<WorkerHandle>,
     /// What this side has moved to workers, and the time that packing took.
     transfer: Transfer,
+    /// How many processes the system has killed for want of memory, as far as known.
+    memory_kills: Option<u64>,
 }
 
 /// Bytes moved to the other side, and time spent packing, unpacking and copying, ns.
@@ -138,9 +144,19 @@ impl Processes {
             copiers: None,
             retired: Vec::new(),
             transfer: Transfer::default(),
+            memory_kills: out_of_memory_kills(Path::new("/")),
         };
         (0..workers).try_for_each(|slot| pool.start_worker(slot).map(drop))?;
         Ok(pool)
+    }
+
+    /// What it is measured as.
+    fn name(&self) -> String {
+        let kind = match self.method {
+            StartMethod::Spawn => KIND,
+            StartMethod::Fork => FORKSERVER,
+        };
+        format!("{}/{}", kind.name, self.options.shape)
     }
 
     fn max_turns(&self) -> u32 {
@@ -192,7 +208,7 @@ impl Processes {
             }
             let workers = self.slots.iter().flat_map(|slot| &slot.worker);
             let timeout = workers.filter_map(|worker| worker.next_timeout(None)).min();
-            let polled = wait(&mut self.slots, None, timeout)?;
+            let polled = wait(&mut self.slots, None, timeout, None)?;
             for (index, Readiness { readable, ended }) in polled.slots.into_iter().enumerate() {
                 let Some(worker) = &mut self.slots[index].worker else { continue };
                 worker.flush();
@@ -209,6 +225,16 @@ impl Processes {
                 opened.with_context(|| format!("a worker process cannot open `{scenario}`"))?;
             }
         }
+    }
+
+    /// How a worker ended, with the cause of a kill if the system tells.
+    fn explain(&mut self, Reaped { status, killed_from_outside, .. }: &Reaped) -> String {
+        let kills = if *killed_from_outside { out_of_memory_kills(Path::new("/")) } else { None };
+        if kills <= self.memory_kills {
+            return status.clone();
+        }
+        self.memory_kills = kills;
+        format!("{status}; perhaps out of memory: its control group has reached its limit")
     }
 
     /// Kills the workers that do not have the scenario open: they may be about to say that they cannot, which the next
@@ -228,13 +254,11 @@ impl Processes {
         slot.failed_starts += 1;
         let Some(worker) = slot.worker.take() else { return Ok(()) };
         let served = worker.has_served();
-        let Reaped { status, killed_from_outside, .. } = worker.reap(error);
+        let reaped = worker.reap(error);
+        let is_early = slot.failed_starts < MAX_FAILED_STARTS;
+        let status = self.explain(&reaped);
         match error {
-            WorkerError::Exited
-                if (killed_from_outside || served) && slot.failed_starts < MAX_FAILED_STARTS =>
-            {
-                Ok(())
-            }
+            WorkerError::Exited if (reaped.killed_from_outside || served) && is_early => Ok(()),
             WorkerError::Exited => bail!("it ended ({status}) before it was ready"),
             _ => bail!("{status}"),
         }
@@ -319,74 +343,4 @@ impl Drop for Processes {
         let deadline = Instant::now() + EXIT_TIMEOUT;
         workers.iter_mut().for_each(|worker| worker.wait_until(deadline));
     }
-}
-
-/// What polling a pool found.
-struct Polled {
-    slots: Vec<Readiness>,
-    /// Whether an input was copied.
-    copied: bool,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Readiness {
-    /// The worker's socket can be read, or takes more.
-    readable: bool,
-    /// The worker's process has ended.
-    ended: bool,
-}
-
-/// How long a wait lasts at most where something has to happen in time, or nothing tells that a process has ended.
-const SLICE_NS: u64 = 250_000_000;
-/// A wait that lasts this much longer than it should shows that this program did not run.
-const STALL_NS: u64 = 100_000_000;
-
-/// Waits until a worker or a copier has something to say, or until a time, ns; perhaps a little less.
-///
-/// If this program itself was stopped meanwhile, the workers have that much more time for all that they have to do.
-fn wait(slots: &mut [Slot], copiers: Option<&Copiers>, until: Option<u64>) -> Result<Polled> {
-    let slice = now() + SLICE_NS;
-    let mut workers = slots.iter().filter_map(|slot| slot.worker.as_ref());
-    let is_silent = workers.any(|worker| worker.descriptor().is_none());
-    let until = until.or(is_silent.then_some(slice)).map(|until| until.min(slice));
-    let mut polled = poll_all(slots, copiers, until)?;
-    let stalled_ns = until.map_or(0, |until| now().saturating_sub(until));
-    for (slot, readiness) in slots.iter_mut().zip(&mut polled.slots) {
-        let Some(worker) = &mut slot.worker else { continue };
-        if stalled_ns >= STALL_NS {
-            worker.postpone(stalled_ns);
-        }
-        readiness.ended |= is_silent && worker.has_ended_silently();
-    }
-    Ok(polled)
-}
-
-fn poll_all(slots: &[Slot], copiers: Option<&Copiers>, until: Option<u64>) -> Result<Polled> {
-    let mut polled = Vec::with_capacity(2 * slots.len() + 1);
-    for worker in slots.iter().filter_map(|slot| slot.worker.as_ref()) {
-        let writable = if worker.has_outgoing() { PollFlags::OUT } else { PollFlags::empty() };
-        polled.push(PollFd::new(worker, PollFlags::IN | writable));
-        polled.extend(
-            worker.descriptor().map(|descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN)),
-        );
-    }
-    polled.extend(copiers.map(|copiers| PollFd::new(copiers, PollFlags::IN)));
-    let result = poll(&mut polled, until.map(timespec_until).as_ref());
-    if !matches!(result, Ok(_) | Err(rustix::io::Errno::INTR)) {
-        result.context("cannot wait for the worker processes")?;
-    }
-    let mut events = polled.iter().map(|polled| !polled.revents().is_empty());
-    let mut next = || events.next().unwrap_or(false);
-    let readiness = |slot: &Slot| {
-        let Some(worker) = &slot.worker else { return Readiness::default() };
-        Readiness { readable: next(), ended: worker.descriptor().is_some() && next() }
-    };
-    let slots = slots.iter().map(readiness).collect();
-    Ok(Polled { slots, copied: copiers.is_some() && next() })
-}
-
-/// The time from now until then, for `poll`.
-fn timespec_until(until: u64) -> Timespec {
-    let left = Duration::from_nanos(until.saturating_sub(now()));
-    Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() }
 }

@@ -4,6 +4,7 @@
 
 mod marks;
 mod payload;
+mod slow;
 
 use std::fs::{self, OpenOptions};
 use std::hint;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::marks::Marks;
 pub(crate) use self::payload::Payload;
+pub(crate) use self::slow::Slow;
 
 /// What a task does. A path is that of a file which tasks of a batch write to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -75,6 +77,12 @@ pub(crate) enum Action {
     ReportDirectory,
     /// Hangs as long as a file has fewer marks than that, of which it appends one each time.
     HangUntilMarks(String, u64),
+    /// Closes its worker's connection, and does not end.
+    CloseSocket,
+    /// Leaves a thread behind that ends its worker after this long.
+    ExitLater(Duration),
+    /// Takes a while to be packed, and so does its report to be unpacked.
+    Slow(Slow),
     /// Tries to start worker processes of its own.
     StartWorkers,
     /// Cannot be packed.
@@ -91,6 +99,7 @@ pub(crate) enum Report {
     Text(String),
     Place { process: u32, thread: String },
     SentBack(Vec<Payload<u8>>),
+    Slow(Slow),
     Doubled(Payload<f64>),
     Mixed(Payload<u64>),
 }
@@ -200,6 +209,18 @@ impl Action {
                     return Action::Hang.perform();
                 }
             }
+            Action::CloseSocket => {
+                shut_sockets()?;
+                return Action::Hang.perform();
+            }
+            Action::ExitLater(time) => {
+                let time = *time;
+                thread::spawn(move || {
+                    thread::sleep(time);
+                    process::exit(5);
+                });
+            }
+            Action::Slow(slow) => return Ok(Report::Slow(slow.clone())),
             Action::StartWorkers => {
                 let started = ExecutorKind::find("processes")?.start(&PoolOptions::new(1));
                 return Err(started.err().context("it could start workers")?);
@@ -220,6 +241,7 @@ impl Action {
             (Action::ReadVariable(_) | Action::ReportCpus | Action::ReportDirectory, Report::Text(_)) => true,
             (Action::ReportPlace, Report::Place { .. }) => true,
             (Action::SendBack(sent), Report::SentBack(back)) => sent == back,
+            (Action::Slow(sent), Report::Slow(back)) => sent == back,
             // They may be large, and this must not take longer than the tasks.
             (Action::Double(numbers), Report::Doubled(doubled)) => {
                 doubled.is_mapped_from(numbers, double, 100)
@@ -235,6 +257,7 @@ impl Action {
                 | Action::ReportDirectory
                 | Action::ReportPlace
                 | Action::SendBack(_)
+                | Action::Slow(_)
                 | Action::Double(_)
                 | Action::Mix(_)
                 | Action::TamperWithSharedArray,
@@ -342,6 +365,18 @@ fn leave_child(path: &str) -> Result<()> {
     let beside = format!("{path}.{}", process::id());
     fs::write(&beside, child.id().to_string())?;
     Ok(fs::rename(beside, path)?)
+}
+
+fn shut_sockets() -> Result<()> {
+    for entry in fs::read_dir("/proc/self/fd")?.flatten() {
+        let is_socket =
+            fs::read_link(entry.path()).is_ok_and(|target| target.to_string_lossy().starts_with("socket:"));
+        if let (true, Ok(descriptor)) = (is_socket, entry.file_name().to_string_lossy().parse()) {
+            // SAFETY: nothing is read or written through a pointer. It stays open, so that nothing else gets its number.
+            unsafe { libc::shutdown(descriptor, libc::SHUT_RDWR) };
+        }
+    }
+    Ok(())
 }
 
 fn fork_and_exit(status: i32) -> ! {

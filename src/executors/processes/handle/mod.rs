@@ -24,6 +24,9 @@ use crate::span::now;
 use crate::wire::ledger::Ledger;
 use crate::wire::{Frame, FrameKind, Hello, Link, Setup, VERSION, WireError, socket};
 
+/// How long a worker that has closed its socket may take to end: all others wait meanwhile.
+const CLOSED_TIMEOUT: Duration = Duration::from_millis(100);
+
 /// A worker process.
 pub(super) struct WorkerHandle {
     child: ChildProcess,
@@ -306,11 +309,13 @@ impl WorkerHandle {
         self.await_pid();
         let mut killed_from_outside = false;
         let status = match error {
-            // The end of file comes with the end of the process, unless its code has closed the socket.
+            _ if !self.child.has_pid() => "the fork server ended before it told of its worker".into(),
+            // A process that ends closes its socket last but for its own end; one that still runs has closed it itself.
             WorkerError::Exited => {
-                let exit = self.child.wait(Duration::from_millis(500));
+                let exit = self.child.wait(CLOSED_TIMEOUT);
                 killed_from_outside = exit.is_kill() && !self.child.was_killed();
-                if self.child.was_killed() { "it closed its socket; killed".into() } else { exit.to_string() }
+                let is_ours = exit.is_kill() && self.child.was_killed();
+                if is_ours { "it closed its socket; killed".into() } else { exit.to_string() }
             }
             WorkerError::Protocol(_)
             | WorkerError::Send(_)

@@ -29,6 +29,16 @@ impl WorkerHandle {
         [self.flight.stuck_at(), late].into_iter().flatten().min()
     }
 
+    /// What it is at, for a person; `None` if it has nothing to do.
+    pub(in crate::executors::processes) fn occupation(&self) -> Option<String> {
+        let what = match self.flight.first() {
+            Some(task) => format!("has not answered task {task}"),
+            None if !self.takes() => "is not ready".into(),
+            None => return None,
+        };
+        Some(format!("{} {what}", self.child.describe()))
+    }
+
     /// What the pool waits for, since when (ns), and for how long at most.
     fn waiting_for(&self, deadline: Option<Duration>) -> Option<(&'static str, u64, Duration)> {
         if self.send_failed {
