@@ -1,7 +1,12 @@
 //! `cargo parbench`: parses the command line, runs a command, and turns an error into a sentence and status 2.
 
+mod analysis;
 mod cli;
+mod drive;
 mod programs;
+mod provenance;
+mod report;
+mod run_file;
 
 use std::process::ExitCode;
 
@@ -21,6 +26,8 @@ enum Command {
     Doctor(cli::doctor::Doctor),
     /// The scenarios of this package's bench programs
     List(cli::list::List),
+    /// Measures in interleaved rounds, and says which way is the best for each scenario
+    Run(cli::run::Run),
 }
 
 fn main() -> ExitCode {
@@ -32,6 +39,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse_from(arguments).command {
         Command::Doctor(doctor) => doctor.run(),
         Command::List(list) => list.run(),
+        Command::Run(run) => run.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,5 +1,6 @@
 //! Finds the bench programs of a package through cargo, and asks each what it has.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -7,10 +8,12 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use parbench::bench::{Listed, Listing};
+use parbench::bench::{Listed, ListedExecutor, Listing};
 use serde_json::Value;
+
+use crate::run_file::Way;
 
 /// Which package, built how: options as cargo has them.
 #[derive(Args, Debug, Default)]
@@ -36,10 +39,13 @@ pub(crate) struct Cargo {
 }
 
 /// A bench program with parbench's main.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Program {
     /// The bench target's name: the family.
     pub(crate) bench: String,
+    pub(crate) executable: PathBuf,
+    /// Where the workers of each of its executors are.
+    pub(crate) ways: BTreeMap<String, Way>,
     pub(crate) scenarios: Vec<Listed>,
 }
 
@@ -51,12 +57,43 @@ const DESCRIBED: [&str; 5] =
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Cargo {
+    /// The profile that is built.
+    pub(crate) fn profile(&self) -> &str {
+        self.profile.as_deref().unwrap_or("bench")
+    }
+
+    /// The folder of the package.
+    pub(crate) fn package(&self) -> PathBuf {
+        let folder = self.manifest_path.as_deref().and_then(Path::parent);
+        folder.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).into()
+    }
+
+    /// The folder of what is built, where runs are kept too.
+    pub(crate) fn target_directory(&self) -> Result<PathBuf> {
+        if let Some(folder) = &self.target_dir {
+            return Ok(folder.clone());
+        }
+        let mut command = cargo();
+        command.args(["metadata", "--no-deps", "--format-version", "1"]);
+        if let Some(path) = &self.manifest_path {
+            command.arg("--manifest-path").arg(path);
+        }
+        let output = command.stderr(Stdio::inherit()).output().context("cannot start cargo")?;
+        ensure!(output.status.success(), "cargo does not know where its target folder is ({})", output.status);
+        let metadata: Value = serde_json::from_slice(&output.stdout).context("cargo's metadata")?;
+        metadata["target_directory"].as_str().map(Into::into).context("cargo's metadata has no target folder")
+    }
+
     /// Builds the bench programs and lists those that are parbench's.
     pub(crate) fn programs(&self) -> Result<Vec<Program>> {
         let mut programs = Vec::new();
         for (bench, executable) in self.build()? {
             match ask(&executable).with_context(|| format!("cannot list the scenarios of `{bench}`"))? {
-                Some(scenarios) => programs.push(Program { bench, scenarios }),
+                Some((listing, scenarios)) => {
+                    let way = |executor: ListedExecutor| Ok((executor.name, Way::of(executor.isolation)?));
+                    let ways = listing.executors.into_iter().map(way).collect::<Result<_>>()?;
+                    programs.push(Program { bench, executable, ways, scenarios });
+                }
                 None if self.quiet => {}
                 None => eprintln!("note: the bench program `{bench}` has a main of its own and is left out"),
             }
@@ -68,13 +105,7 @@ impl Cargo {
 
     /// The bench targets and their executables.
     fn build(&self) -> Result<Vec<(String, PathBuf)>> {
-        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        // `cargo run` has described this package to us. Build scripts look at some of that: with it, cargo would build again
-        // what it has, and once more without it.
-        let described = |name: &str| DESCRIBED.iter().any(|prefix| name.starts_with(prefix));
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(described)) {
-            command.env_remove(name);
-        }
+        let mut command = cargo();
         command.args(["bench", "--no-run", "--message-format=json-render-diagnostics"]);
         let options = [("--manifest-path", &self.manifest_path), ("--target-dir", &self.target_dir)];
         for (option, value) in
@@ -104,6 +135,18 @@ impl Cargo {
     }
 }
 
+/// The cargo that started us.
+fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // `cargo run` has described this package to us. Build scripts look at some of that: with it, cargo would build again
+    // what it has, and once more without it.
+    let described = |name: &str| DESCRIBED.iter().any(|prefix| name.starts_with(prefix));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(described)) {
+        command.env_remove(name);
+    }
+    command
+}
+
 /// The bench target in a line of cargo's messages, if it is about one.
 fn bench_target(line: &str) -> Option<(String, PathBuf)> {
     let message: Value = serde_json::from_str(line).ok()?;
@@ -114,7 +157,7 @@ fn bench_target(line: &str) -> Option<(String, PathBuf)> {
 }
 
 /// What a program lists; `None` if it is not one of parbench's.
-fn ask(executable: &Path) -> Result<Option<Vec<Listed>>> {
+fn ask(executable: &Path) -> Result<Option<(Listing, Vec<Listed>)>> {
     let mut command = Command::new(executable);
     command.args(["parbench", "list"]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().with_context(|| format!("cannot start {}", executable.display()))?;
@@ -122,15 +165,15 @@ fn ask(executable: &Path) -> Result<Option<Vec<Listed>>> {
     let (sender, lines) = mpsc::channel();
     thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
 
-    let parsed = |line: &String| serde_json::from_str::<Listing>(line).is_ok();
-    let is_ours = lines.recv_timeout(PATIENCE).as_ref().is_ok_and(parsed);
-    let listed = if is_ours { Some(lines.iter().collect::<Vec<_>>()) } else { None };
+    let first = lines.recv_timeout(PATIENCE).ok();
+    let listing = first.and_then(|line| serde_json::from_str::<Listing>(&line).ok());
+    let listed = listing.map(|listing| (listing, lines.iter().collect::<Vec<_>>()));
     // One of ours has ended by now; another may be in the middle of its benchmarks.
     child.kill()?;
     child.wait()?;
-    let Some(listed) = listed else { return Ok(None) };
-    let scenarios = listed.iter().map(|line| serde_json::from_str(line)).collect::<Result<_, _>>();
-    Ok(Some(scenarios.context("it lists something else than scenarios")?))
+    let Some((listing, lines)) = listed else { return Ok(None) };
+    let scenarios = lines.iter().map(|line| serde_json::from_str(line)).collect::<Result<_, _>>();
+    Ok(Some((listing, scenarios.context("it lists something else than scenarios")?)))
 }
 
 #[cfg(test)]

@@ -71,8 +71,8 @@ mod tests {
         let outer = scenario(r#"{"name":"cpu_loop","workers":[1,2],"nested":false}"#);
         let inner = scenario(r#"{"name":"inner","workers":[1,2],"nested":true}"#);
         vec![
-            Program { bench: "compute".into(), scenarios: vec![outer] },
-            Program { bench: "m".into(), scenarios: vec![inner] },
+            Program { bench: "compute".into(), scenarios: vec![outer], ..Program::default() },
+            Program { bench: "m".into(), scenarios: vec![inner], ..Program::default() },
         ]
     }
 

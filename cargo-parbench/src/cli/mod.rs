@@ -2,6 +2,7 @@
 
 pub(crate) mod doctor;
 pub(crate) mod list;
+pub(crate) mod run;
 
 use std::io::{self, Write};
 
