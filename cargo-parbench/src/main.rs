@@ -26,6 +26,8 @@ enum Command {
     Doctor(cli::doctor::Doctor),
     /// The scenarios of this package's bench programs
     List(cli::list::List),
+    /// Shows a run: on a page, in the terminal, as Markdown, CSV or a trace
+    Report(cli::report::Report),
     /// Measures in interleaved rounds, and says which way is the best for each scenario
     Run(cli::run::Run),
 }
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse_from(arguments).command {
         Command::Doctor(doctor) => doctor.run(),
         Command::List(list) => list.run(),
+        Command::Report(report) => report.run(),
         Command::Run(run) => run.run(),
     };
     match result {

@@ -79,7 +79,11 @@ impl Cargo {
             command.arg("--manifest-path").arg(path);
         }
         let output = command.stderr(Stdio::inherit()).output().context("cannot start cargo")?;
-        ensure!(output.status.success(), "cargo does not know where its target folder is ({})", output.status);
+        ensure!(
+            output.status.success(),
+            "cargo does not know where its target folder is ({})",
+            output.status
+        );
         let metadata: Value = serde_json::from_slice(&output.stdout).context("cargo's metadata")?;
         metadata["target_directory"].as_str().map(Into::into).context("cargo's metadata has no target folder")
     }

@@ -1,7 +1,32 @@
 //! What a run says: times and speed-ups, verdicts, the pick, and the reason. The one place between records and what is shown;
 //! pure functions of the run file.
 
+mod answer;
+mod facts;
+mod pick;
+mod reason;
+pub(crate) mod rounds;
+mod row;
+pub(crate) mod verdict;
+
 use crate::run_file::{RunFile, Way};
+
+pub(crate) use self::facts::Facts;
+
+impl Analysis {
+    /// Judges a run.
+    pub(crate) fn of(run: &RunFile) -> Analysis {
+        let scenarios: Vec<_> = run.scenarios.iter().map(|scenario| row::judge(run, scenario)).collect();
+        let mut controls: Vec<_> = scenarios.iter().filter_map(|row| row.control).collect();
+        controls.sort_by(f64::total_cmp);
+        let control = controls.last().map(|largest| [controls[controls.len() / 2], *largest]);
+        let mut analysis = Analysis { scenarios, control, ..Analysis::default() };
+        analysis.answer = answer::answer(&analysis);
+        analysis.trust = answer::trust(run, &analysis);
+        analysis.rules = answer::rules(&analysis);
+        analysis
+    }
+}
 
 /// A run, judged.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +51,8 @@ pub(crate) struct Row {
     pub(crate) family: String,
     /// Every variant that was measured, the ceilings included, in the order of the records.
     pub(crate) variants: Vec<Measured>,
+    /// What they used, in the same order.
+    pub(crate) facts: Vec<Facts>,
     /// Indices into `variants` of what is judged: serial with the tasks of the others, the thread variant, the process one.
     pub(crate) serial: Option<usize>,
     pub(crate) threads: Option<usize>,
@@ -94,6 +121,18 @@ pub(crate) enum Verdict {
     Open,
 }
 
+impl Verdict {
+    /// Its word: clear, tie, open, or none.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Verdict::None => "no verdict",
+            Verdict::First | Verdict::Second => "clear",
+            Verdict::Tie => "tie",
+            Verdict::Open => "open",
+        }
+    }
+}
+
 /// What to use.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Pick {
@@ -112,16 +151,11 @@ pub(crate) struct Pick {
 /// A cause, and the sentence that names it with the figures that it rests on.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Reason {
+    /// The way that it is about: `threads`, `processes`, or both if they share the cause.
+    pub(crate) way: String,
     /// A short word for the cause, such as `lock`; `unclear` if no rule holds.
     pub(crate) cause: &'static str,
     pub(crate) sentence: String,
-}
-
-impl Analysis {
-    /// Judges a run.
-    pub(crate) fn of(_run: &RunFile) -> Analysis {
-        Analysis::default()
-    }
 }
 
 /// What a run says of an article's claim.

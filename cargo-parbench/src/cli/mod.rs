@@ -2,9 +2,12 @@
 
 pub(crate) mod doctor;
 pub(crate) mod list;
+pub(crate) mod report;
 pub(crate) mod run;
 
+use std::fs;
 use std::io::{self, Write};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 
@@ -15,4 +18,15 @@ fn print(text: &str) -> Result<()> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => written.context("cannot write the result"),
     }
+}
+
+/// Writes a file beside its place and renames it: what was there stays until the whole is written.
+fn write_beside(path: &Path, text: &[u8]) -> Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".part");
+    let written = fs::write(&beside, text).and_then(|()| fs::rename(&beside, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&beside);
+    }
+    written.with_context(|| format!("cannot write {}", path.display()))
 }

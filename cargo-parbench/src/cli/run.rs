@@ -60,7 +60,8 @@ impl Run {
         let selected = select(&programs, &self.scenarios)?;
         let folder = self.cargo.target_directory()?.join("parbench");
         let mut run = self.begin(&folder)?;
-        let path = self.output.clone().unwrap_or_else(|| folder.join("runs").join(format!("{}.json", run.id)));
+        let path =
+            self.output.clone().unwrap_or_else(|| folder.join("runs").join(format!("{}.json", run.id)));
         let links = self.output.is_none();
         // Before anything is measured: a folder that cannot be written to is found now.
         save(&mut run, &path, links.then_some(&*folder))?;
@@ -130,7 +131,7 @@ impl Run {
 
     fn show(&self, run: &RunFile, path: &Path) -> Result<()> {
         let analysis = Analysis::of(run);
-        let text = crate::report::terminal(run, &analysis);
+        let text = crate::report::terminal(run, &analysis, crate::report::Style::of_stdout());
         print(&text)?;
         eprintln!("The run is in {}", path.display());
         let failed: Vec<_> = run.scenarios.iter().filter(|scenario| scenario.error.is_some()).collect();
@@ -148,10 +149,7 @@ fn select<'a>(programs: &'a [Program], names: &[String]) -> Result<Vec<(&'a Prog
         .iter()
         .flat_map(|program| program.scenarios.iter().map(move |listed| (program, listed)))
         .collect();
-    ensure!(
-        !all.is_empty(),
-        "no bench program here has parbench's main; the README shows one in 20 lines"
-    );
+    ensure!(!all.is_empty(), "no bench program here has parbench's main; the README shows one in 20 lines");
     if let Some(unknown) = names.iter().find(|name| !all.iter().any(|(_, listed)| listed.name == **name)) {
         let known: Vec<_> = all.iter().map(|(_, listed)| listed.name.as_str()).collect();
         bail!("there is no scenario `{unknown}`; there are {}", known.join(", "));
@@ -204,7 +202,8 @@ impl Progress {
     }
 
     fn begin(&mut self, name: &str) {
-        let left = if self.done == 0 { self.seconds } else { self.began.elapsed().as_secs_f64() / self.done as f64 };
+        let left =
+            if self.done == 0 { self.seconds } else { self.began.elapsed().as_secs_f64() / self.done as f64 };
         let left = duration(left * (self.all - self.done) as f64);
         eprintln!("{:>3}/{} {name}, about {left} left", self.done + 1, self.all);
     }

@@ -48,8 +48,12 @@ pub(super) fn choose(scenario: &Scenario, ways: &BTreeMap<String, Way>) -> Choic
     };
     let judged = [best(Way::Threads), best(Way::Processes)];
     let mut serial: Vec<_> = match scenario.weak {
-        false => seen.iter().filter(|(_, way, ..)| *way == Way::Serial).map(|(name, ..)| name.clone()).collect(),
-        true => judged.iter().flatten().map(|(.., shape, _)| format!("serial/{}", shape.parallelism())).collect(),
+        false => {
+            seen.iter().filter(|(_, way, ..)| *way == Way::Serial).map(|(name, ..)| name.clone()).collect()
+        }
+        true => {
+            judged.iter().flatten().map(|(.., shape, _)| format!("serial/{}", shape.parallelism())).collect()
+        }
     };
     serial.dedup();
     let [threads, processes] = judged.map(|best| best.map(|(name, ..)| name.clone()));
@@ -102,7 +106,10 @@ mod tests {
         ];
         let choice = choose(&scenario(false, &times), &ways());
         assert_eq!(choice.serial, ["serial/1"]);
-        assert_eq!((choice.threads.as_deref(), choice.processes.as_deref()), (Some("threads/2"), Some("processes/4")));
+        assert_eq!(
+            (choice.threads.as_deref(), choice.processes.as_deref()),
+            (Some("threads/2"), Some("processes/4"))
+        );
         assert_eq!(choice.shapes, [Shape::from(2), Shape::from(4)]);
     }
 
@@ -117,7 +124,10 @@ mod tests {
             ("processes", 4, 4, 80),
         ];
         let choice = choose(&scenario(true, &times), &ways());
-        assert_eq!((choice.threads.as_deref(), choice.processes.as_deref()), (Some("threads/4"), Some("processes/1")));
+        assert_eq!(
+            (choice.threads.as_deref(), choice.processes.as_deref()),
+            (Some("threads/4"), Some("processes/1"))
+        );
         assert_eq!(choice.serial, ["serial/4", "serial/1"]);
     }
 

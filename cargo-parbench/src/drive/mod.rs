@@ -79,7 +79,8 @@ pub(crate) fn drive(program: &Program, listed: &Listed, options: &Options) -> Re
 /// that, since so many show nothing more.
 fn ceilings(judged: &[Shape], header: &RunHeader) -> String {
     let useful = header.machine.cpus_allowed.min(header.machine.physical_cores).max(1);
-    let mut counts: Vec<_> = judged.iter().map(|shape| shape.parallelism()).filter(|count| *count <= 2 * useful).collect();
+    let mut counts: Vec<_> =
+        judged.iter().map(|shape| shape.parallelism()).filter(|count| *count <= 2 * useful).collect();
     counts.push(useful);
     counts.sort_unstable();
     counts.dedup();

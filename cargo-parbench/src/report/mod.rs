@@ -1,9 +1,12 @@
-//! Shows a run.
+//! Shows a run. Everything here is made from the run file and its analysis; nothing measures.
 
-use crate::analysis::Analysis;
-use crate::run_file::RunFile;
+mod csv;
+pub(crate) mod format;
+mod markdown;
+mod terminal;
+mod trace;
 
-/// The table for a terminal.
-pub(crate) fn terminal(_run: &RunFile, analysis: &Analysis) -> String {
-    format!("{}\n", analysis.answer)
-}
+pub(crate) use self::csv::csv;
+pub(crate) use self::markdown::markdown;
+pub(crate) use self::terminal::{Style, terminal};
+pub(crate) use self::trace::trace;

@@ -1,0 +1,206 @@
+//! The answer in sentences: the way, the price of isolation, how sure, and rules for this machine.
+
+use std::collections::BTreeMap;
+
+use super::rounds::median;
+use super::{Analysis, Row, Verdict};
+use crate::report::format::{bytes, duration, percent, ratio};
+use crate::run_file::{RunFile, Way};
+
+/// Returns the ratio of processes' time over threads'.
+fn isolation(row: &Row) -> Option<f64> {
+    row.isolation.ratio.map(|ratio| ratio.median)
+}
+
+fn facts(row: &Row, index: Option<usize>) -> Option<(&super::Measured, &super::Facts)> {
+    Some((&row.variants[index?], &row.facts[index?]))
+}
+
+/// Which way, how many workers, and what isolation costs.
+pub(super) fn answer(analysis: &Analysis) -> String {
+    let judged = || analysis.scenarios.iter().filter(|row| isolation(row).is_some());
+    let of = |verdict| judged().filter(move |row| row.isolation.verdict == verdict);
+    let (processes, threads, ties) =
+        (of(Verdict::First), of(Verdict::Second).count(), of(Verdict::Tie).count());
+    let lost: Vec<_> = processes.collect();
+    let all = judged().count();
+    if all == 0 {
+        return "No scenario has both threads and processes: there is nothing to compare.".into();
+    }
+    let names: Vec<_> = lost.iter().map(|row| row.name.as_str()).collect();
+    let open = all - lost.len() - threads - ties;
+    let way = if lost.len() > threads { "Processes" } else { "Threads" };
+    let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
+    for row in analysis.scenarios.iter() {
+        let pick = row.pick.as_ref().map(|pick| &row.variants[pick.variant]);
+        if let Some(variant) = pick.filter(|variant| variant.way != Some(Way::Serial)) {
+            *counts.entry(variant.workers).or_default() += 1;
+        }
+    }
+    let most = counts
+        .iter()
+        .max_by_key(|(workers, rows)| (**rows, usize::MAX - **workers))
+        .map(|(workers, _)| *workers);
+    let workers = most.map_or(String::new(), |workers| {
+        format!(", {workers} worker{}", if workers == 1 { "" } else { "s" })
+    });
+    let wins = if way == "Threads" { threads + ties } else { lost.len() + ties };
+    let mut text = format!("{way}{workers}: they win or tie in {wins} of {all}");
+    if open > 0 {
+        text += &format!(", {open} {} open", if open == 1 { "is" } else { "are" });
+    }
+    text += ".";
+    if way == "Threads" && !names.is_empty() {
+        let gains = lost.iter().filter_map(|row| isolation(row).map(|ratio| 1.0 / ratio));
+        let (low, high) =
+            gains.fold((f64::MAX, 0.0_f64), |(low, high), gain| (low.min(gain), high.max(gain)));
+        let range = if names.len() == 1 || high - low < 0.05 {
+            ratio(high)
+        } else {
+            format!("{} to {}", ratio(low), ratio(high))
+        };
+        text += &format!(" Processes in {}: {range} as fast as threads.", list(&names));
+    }
+    if let Some(price) = price(analysis) {
+        text += &format!(" {price}");
+    }
+    text
+}
+
+/// What isolation costs where it gains nothing.
+fn price(analysis: &Analysis) -> Option<String> {
+    let elsewhere = analysis.scenarios.iter().filter(|row| row.isolation.verdict != Verdict::First);
+    let cost = median(elsewhere.clone().filter_map(isolation))? - 1.0;
+    let mut parts = vec![if cost.abs() < 0.005 {
+        "nothing in time".to_string()
+    } else {
+        format!("{} of time", percent(cost))
+    }];
+    let per_worker =
+        |value: &dyn Fn(&Row) -> Option<f64>| median(analysis.scenarios.iter().filter_map(value));
+    if let Some(memory) = per_worker(&|row| {
+        let (measured, processes) = facts(row, row.processes)?;
+        let (_, threads) = facts(row, row.threads)?;
+        Some((processes.peak_bytes? - threads.peak_bytes?) / measured.workers as f64)
+    })
+    .filter(|memory| *memory > 0.0)
+    {
+        parts.push(format!("{} a worker", bytes(memory)));
+    }
+    if let Some(start) = per_worker(&|row| {
+        let (measured, processes) = facts(row, row.processes)?;
+        Some(processes.ready / measured.workers as f64)
+    }) {
+        parts.push(format!("{} to start each", duration(start)));
+    }
+    Some(format!(
+        "Elsewhere isolation costs {}.",
+        list(&parts.iter().map(String::as_str).collect::<Vec<_>>())
+    ))
+}
+
+/// How far the numbers can be trusted.
+pub(super) fn trust(run: &RunFile, analysis: &Analysis) -> String {
+    let control = match analysis.control {
+        Some([middle, largest]) => format!(
+            "identical variants differed by {} (median), {} at most",
+            percent(middle),
+            percent(largest)
+        ),
+        None => "there are no replicas to judge the noise by".into(),
+    };
+    let word = match analysis.control {
+        Some([middle, _]) if middle < 0.05 => "Steady",
+        Some([middle, _]) if middle < 0.15 => "Noisy",
+        Some(_) => "Very noisy",
+        None => "Unknown noise",
+    };
+    let open = analysis.scenarios.iter().filter(|row| row.isolation.verdict == Verdict::Open).count();
+    let close = match open {
+        0 => "every row has a verdict".into(),
+        1 => "one row is too close to call".to_string(),
+        open => format!("{open} rows are too close to call"),
+    };
+    let mut text = format!("{word}: {control}; {close}.");
+    if run.options.quick {
+        text += " A quick run: it tells differences of 20 % and more; leave out --quick for smaller ones.";
+    }
+    text
+}
+
+/// Rules for this machine, each backed by rows of the run.
+pub(super) fn rules(analysis: &Analysis) -> Vec<String> {
+    let mut rules = Vec::new();
+    let row = |name: &str| analysis.scenarios.iter().find(|row| row.name == name);
+    let start = row("worker_start").and_then(|row| {
+        let per_worker = |index: Option<usize>| {
+            facts(row, index).map(|(measured, facts)| facts.wall / measured.workers as f64)
+        };
+        Some((per_worker(row.threads)?, per_worker(row.processes)?))
+    });
+    if let Some((thread, process)) = start {
+        // Twenty times as long: a twentieth is lost.
+        rules.push(format!(
+            "Starting a worker pays (5 % lost at most) from tasks of {} on for a thread and {} for a process (worker_start: {} and {} each).",
+            duration(20.0 * thread),
+            duration(20.0 * process),
+            duration(thread),
+            duration(process)
+        ));
+    }
+    let price = row("empty_task").and_then(|row| {
+        let each = |index: Option<usize>| {
+            facts(row, index).map(|(measured, facts)| facts.wall / measured.tasks as f64)
+        };
+        Some((each(row.threads)?, each(row.processes)?))
+    });
+    if let Some((thread, process)) = price {
+        rules.push(format!(
+            "With warm workers, a task should take {} or more on threads and {} in processes (empty_task: {} and {} to hand one over).",
+            duration(20.0 * thread),
+            duration(20.0 * process),
+            duration(thread),
+            duration(process)
+        ));
+    }
+    if let (Some(private), Some(shared)) = (row("array_transfer"), row("array_transfer_shared"))
+        && let (Some(copied), Some(lent)) = (isolation(private), isolation(shared))
+    {
+        rules.push(format!(
+            "Arrays of private memory cost processes {} the threads' time, in shared memory {} (array_transfer, array_transfer_shared).",
+            ratio(copied),
+            ratio(lent)
+        ));
+    }
+    let lost = analysis.scenarios.iter().filter(|row| row.isolation.verdict == Verdict::First);
+    let causes: Vec<_> = lost
+        .filter_map(|row| {
+            let reason =
+                row.reasons.iter().find(|reason| reason.way == "threads" && reason.cause != "unclear")?;
+            Some(format!("{} ({})", row.name, reason.cause))
+        })
+        .collect();
+    if !causes.is_empty() {
+        rules.push(format!(
+            "Processes pay where threads get in each other's way: {}.",
+            list(&causes.iter().map(String::as_str).collect::<Vec<_>>())
+        ));
+    }
+    let most =
+        analysis.scenarios.iter().filter(|row| row.pick.as_ref().is_some_and(|pick| pick.at_least)).count();
+    if most > 0 {
+        rules.push(format!(
+            "In {most} rows the largest number of workers that was tried is the best: try more (--workers)."
+        ));
+    }
+    rules
+}
+
+/// `a, b and c`.
+fn list(words: &[&str]) -> String {
+    match words {
+        [] => String::new(),
+        [one] => (*one).into(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}

@@ -1,0 +1,77 @@
+//! `cargo parbench report`: shows what runs have measured; it measures nothing itself.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, ensure};
+use clap::{Args, ValueEnum};
+
+use super::{print, write_beside};
+use crate::analysis::Analysis;
+use crate::programs::Cargo;
+use crate::report::{self, Style};
+use crate::run_file::RunFile;
+
+#[derive(Args)]
+pub(crate) struct Report {
+    #[command(flatten)]
+    cargo: Cargo,
+    /// Run files; several stand side by side [default: the latest run]
+    #[arg(value_name = "RUN")]
+    runs: Vec<PathBuf>,
+    /// What is written
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Where it is written [default: stdout]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// The table for a terminal
+    Text,
+    /// All tables, for an issue or a comment
+    Markdown,
+    /// The run file itself
+    Json,
+    /// A row for each variant and round
+    Csv,
+    /// Every task's start and stop, for Perfetto or Speedscope
+    Trace,
+}
+
+impl Report {
+    pub(crate) fn run(&self) -> Result<()> {
+        let paths = match &self.runs[..] {
+            [] => vec![self.cargo.target_directory()?.join("parbench").join("latest.json")],
+            runs => runs.to_vec(),
+        };
+        let runs: Vec<_> = paths.iter().map(|path| RunFile::read(path)).collect::<Result<_>>()?;
+        let runs: Vec<_> = runs
+            .into_iter()
+            .map(|run| {
+                let analysis = Analysis::of(&run);
+                (run, analysis)
+            })
+            .collect();
+        let one = || {
+            ensure!(runs.len() == 1, "{} runs: this format shows one", runs.len());
+            Ok(&runs[0])
+        };
+        let text = match self.format {
+            Format::Text => {
+                let shown =
+                    runs.iter().map(|(run, analysis)| report::terminal(run, analysis, Style::of_stdout()));
+                shown.collect::<Vec<_>>().join("\n")
+            }
+            Format::Markdown => report::markdown(&runs),
+            Format::Json => serde_json::to_string_pretty(&one()?.0)? + "\n",
+            Format::Csv => report::csv(&one()?.0)?,
+            Format::Trace => report::trace(&one()?.0)?,
+        };
+        match &self.output {
+            Some(path) => write_beside(Path::new(path), text.as_bytes()),
+            None => print(&text),
+        }
+    }
+}
