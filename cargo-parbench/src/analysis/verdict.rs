@@ -84,6 +84,9 @@ fn spread(logs: impl Iterator<Item = f64>) -> Option<f64> {
 }
 
 #[cfg(test)]
+mod simulation;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

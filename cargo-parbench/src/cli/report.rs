@@ -38,6 +38,8 @@ enum Format {
     Csv,
     /// Every task's start and stop, for Perfetto or Speedscope
     Trace,
+    /// The reasons as JSON: scenario, way, cause and sentence
+    Reasons,
 }
 
 impl Report {
@@ -68,6 +70,7 @@ impl Report {
             Format::Json => serde_json::to_string_pretty(&one()?.0)? + "\n",
             Format::Csv => report::csv(&one()?.0)?,
             Format::Trace => report::trace(&one()?.0)?,
+            Format::Reasons => report::reasons(&one()?.1)?,
         };
         match &self.output {
             Some(path) => write_beside(Path::new(path), text.as_bytes()),

@@ -12,7 +12,7 @@ use crate::analysis::Analysis;
 use crate::drive::{QUICK_ROUNDS, drive};
 use crate::programs::{Cargo, Program};
 use crate::provenance::{self, utc};
-use crate::run_file::{self, Options, RunFile};
+use crate::run_file::{self, Options, RunFile, Scenario};
 
 #[derive(Args)]
 pub(crate) struct Run {
@@ -73,7 +73,21 @@ impl Run {
         let mut progress = Progress::new(waiting.len(), self.quick);
         for (program, listed) in waiting {
             progress.begin(&listed.name);
-            let driven = drive(program, listed, &run.options)?;
+            let driven = match drive(program, listed, &run.options) {
+                Ok(driven) => driven,
+                // What is wrong with one scenario is not wrong with the next.
+                Err(error) => {
+                    eprintln!("error: {}: {error:#}", listed.name);
+                    run.scenarios.push(Scenario {
+                        name: listed.name.clone(),
+                        family: program.bench.clone(),
+                        error: Some(format!("{error:#}")),
+                        ..Scenario::default()
+                    });
+                    progress.end();
+                    continue;
+                }
+            };
             if !run.programs.iter().any(|known| known.family == program.bench) {
                 run.programs.push(run_file::Program {
                     family: program.bench.clone(),

@@ -10,3 +10,18 @@ pub(crate) use self::csv::csv;
 pub(crate) use self::markdown::markdown;
 pub(crate) use self::terminal::{Style, terminal};
 pub(crate) use self::trace::trace;
+
+use anyhow::Result;
+
+use crate::analysis::Analysis;
+
+/// The reasons of all rows as JSON, for programs.
+pub(crate) fn reasons(analysis: &Analysis) -> Result<String> {
+    let of_row = |row: &crate::analysis::Row| {
+        let name = row.name.clone();
+        let reason = move |reason: &crate::analysis::Reason| serde_json::json!({"scenario": name, "way": reason.way, "cause": reason.cause, "sentence": reason.sentence});
+        row.reasons.iter().map(reason).collect::<Vec<_>>()
+    };
+    let all: Vec<_> = analysis.scenarios.iter().flat_map(of_row).collect();
+    Ok(serde_json::to_string_pretty(&all)? + "\n")
+}
