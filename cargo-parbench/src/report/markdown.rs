@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::format::{duration, percent, ratio};
-use super::terminal::pick_words;
+use super::terminal::{last_gain, pick_words};
 use crate::analysis::{Analysis, Interval, Measured, Outcome, Row};
 use crate::run_file::RunFile;
 
@@ -31,6 +31,7 @@ fn one(run: &RunFile, analysis: &Analysis) -> String {
         let serial = of(row.serial).map_or("-".into(), |serial| duration(serial.time_ns));
         let why: Vec<_> =
             row.reasons.iter().map(|reason| format!("{}: {}", reason.way, reason.sentence)).collect();
+        let why: Vec<_> = why.into_iter().chain(last_gain(row)).collect();
         let why = row.error.clone().unwrap_or_else(|| why.join("; "));
         let (threads, processes) = (cells(of(row.threads)), cells(of(row.processes)));
         let pick = pick_words(row).1;

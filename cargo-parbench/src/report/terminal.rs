@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use super::format::{duration, ratio};
+use super::format::{duration, percent, ratio};
 use crate::analysis::{Analysis, Measured, Row, Verdict};
 use crate::run_file::{RunFile, Way};
 
@@ -120,6 +120,20 @@ pub(super) fn pick_words(row: &Row) -> (Option<Way>, String) {
     };
     let at_least = if pick.at_least { "+" } else { "" };
     (variant.way.filter(|_| !pick.either), format!("{word}/{}{at_least}", variant.workers))
+}
+
+/// What the last few per cent would cost, if something is a little faster than the pick.
+pub(super) fn last_gain(row: &Row) -> Option<String> {
+    let pick = row.pick.as_ref()?;
+    let fastest = &row.variants[pick.fastest];
+    // Below this, it is noise.
+    (pick.fastest != pick.variant && pick.gain >= 0.01).then(|| {
+        let cost = pick.cost.map_or(String::new(), |cost| match cost >= 0.0 {
+            true => format!(", for {} more CPU time", percent(cost)),
+            false => format!(", for {} less CPU time", percent(-cost)),
+        });
+        format!("{} is {} faster{cost}", fastest.name, percent(pick.gain))
+    })
 }
 
 /// A sentence behind a word, wrapped with an indent.
