@@ -17,6 +17,8 @@ pub(super) struct Case<'a> {
     pub(super) way: Way,
     pub(super) workers: usize,
     pub(super) tasks: usize,
+    /// The tasks of serial, which may be one where the others have one for each worker.
+    pub(super) serial_tasks: usize,
     pub(super) speed_up: f64,
     /// What as many workers could reach.
     pub(super) ideal: f64,
@@ -26,8 +28,8 @@ pub(super) struct Case<'a> {
     pub(super) waits: bool,
     pub(super) facts: &'a Facts,
     pub(super) serial: &'a Facts,
-    /// The other way, and its speed-up.
-    pub(super) other: Option<(&'a Facts, f64)>,
+    /// The speed-up of the other way.
+    pub(super) other: Option<f64>,
     /// The speed-up of independent copies, as many or the most that were measured.
     pub(super) ceiling: Option<f64>,
 }
@@ -37,11 +39,12 @@ type Rule = fn(&Case) -> Option<String>;
 /// The causes and their rules.
 const RULES: &[(&str, Rule)] = &[
     ("quota", quota),
-    ("busy machine", busy_machine),
     ("start", start),
-    ("nested", nested),
-    ("oversubscription", oversubscription),
     ("task price", task_price),
+    ("nested", nested),
+    ("busy machine", busy_machine),
+    ("repeated work", repeated_work),
+    ("oversubscription", oversubscription),
     ("packing", packing),
     ("moving", moving),
     ("address space", address_space),
@@ -51,12 +54,16 @@ const RULES: &[(&str, Rule)] = &[
     ("machine", machine),
 ];
 
-/// The reason of a case.
-pub(super) fn explain(case: &Case) -> Reason {
+/// The reason of a case; `None` if it only has more workers than CPUs, and they do what as many CPUs can.
+pub(super) fn explain(case: &Case) -> Option<Reason> {
+    if case.workers > case.cpus && !case.waits && case.speed_up >= ENOUGH * case.ideal {
+        let sentence = oversubscription(case)?;
+        return Some(Reason { way: name(case.way), cause: "oversubscription", sentence });
+    }
     let named = RULES
         .iter()
         .find_map(|(cause, rule)| Some(Reason { way: name(case.way), cause, sentence: rule(case)? }));
-    named.unwrap_or_else(|| Reason {
+    Some(named.unwrap_or_else(|| Reason {
         way: name(case.way),
         cause: "unclear",
         sentence: format!(
@@ -64,7 +71,7 @@ pub(super) fn explain(case: &Case) -> Reason {
             times(case.speed_up),
             times(case.ideal)
         ),
-    })
+    }))
 }
 
 /// A way's name, for people.
@@ -91,12 +98,20 @@ fn quota(case: &Case) -> Option<String> {
     (share > 0.05).then(|| format!("its CPU quota kept it from running for {} of the time", percent(share)))
 }
 
-/// `others_busy_ns`, `steal_ns`: other programs, or other guests of the host, used 10 % of the CPUs or more.
+/// `others_busy_ns`, `steal_ns`, `run_queue_wait_ns`: other programs used 15 % of the CPUs or more, other guests of the host 10 %,
+/// or threads that could run waited for a CPU for 15 % of the time, although there is one for each.
 fn busy_machine(case: &Case) -> Option<String> {
     let all = case.facts.wall * case.cpus as f64;
     let steal = case.facts.steal.unwrap_or(0.0) / all;
     if steal > 0.1 {
         return Some(format!("a busy host: it took {} of the CPUs for others", percent(steal)));
+    }
+    let queue = case.facts.queue.unwrap_or(0.0) / (case.facts.wall * case.workers as f64);
+    if queue > 0.15 && case.workers <= case.cpus && case.facts.wall > 1e6 {
+        return Some(format!(
+            "a busy machine: its workers waited for a CPU for {} of the time",
+            percent(queue)
+        ));
     }
     let others = case.facts.others? / all;
     // The system counts in ticks of 10 ms.
@@ -114,7 +129,17 @@ fn start(case: &Case) -> Option<String> {
 /// `user_ns`, `system_ns`: the serial run keeps more than 1.3 cores busy.
 fn nested(case: &Case) -> Option<String> {
     let cores = case.serial.cores()?;
-    (cores > 1.3).then(|| format!("a task uses {cores:.1} cores by itself: more workers only share them"))
+    // The time of very short batches is mostly that of measuring them.
+    (cores > 1.3 && case.serial.wall > 1e6)
+        .then(|| format!("a task uses {cores:.1} cores by itself: more workers only share them"))
+}
+
+/// `task_p50_ns`, `tasks`: where every worker has a share of the work, the shares together take 1.15 times as long as the whole.
+fn repeated_work(case: &Case) -> Option<String> {
+    let shares = case.facts.task? * case.tasks as f64 / case.serial.wall;
+    (case.tasks != case.serial_tasks && shares > 1.15).then(|| {
+        format!("each worker repeats a part of the work, such as a log-in: together they take {shares:.1} times as long as one")
+    })
 }
 
 /// `task_p50_ns`: more workers than CPUs, and tasks take at least 1.3 times as long as serially.
@@ -161,13 +186,12 @@ fn moving(case: &Case) -> Option<String> {
     })
 }
 
-/// `system_ns`: threads spend a tenth of their time or more in the kernel, processes at most two thirds of that, and they are a
+/// `system_ns`: threads spend a fifth of their CPU time or more in the kernel, and processes, which do the same there, are a
 /// quarter faster.
 fn address_space(case: &Case) -> Option<String> {
-    let (other, faster) = case.other.filter(|_| case.way == Way::Threads)?;
-    let (here, there) = (case.facts.system?, other.system?);
-    let share = here / case.facts.cpu()?;
-    (share > 0.1 && faster > 1.25 * case.speed_up && there < 0.67 * here).then(|| {
+    let faster = case.other.filter(|_| case.way == Way::Threads)?;
+    let share = case.facts.system? / case.facts.cpu()?;
+    (share > 0.2 && faster > 1.25 * case.speed_up).then(|| {
         format!(
             "one address space: {} of the CPU time is the kernel's, which changes the memory map of one program at a time",
             percent(share)

@@ -140,11 +140,11 @@ fn reasons(run: &RunFile, scenario: &Scenario, row: &Row) -> Vec<Reason> {
     let machine =
         run.programs.iter().find(|program| program.family == scenario.family).map(|p| &p.header.machine);
     let cpus = machine.map_or(1, |machine| machine.cpus_allowed.min(machine.physical_cores)).max(1);
-    let serial_facts = |tasks: usize| {
+    let serial_of_tasks = |tasks: usize| {
         let is_fit = |variant: &Measured| {
             variant.way == Some(Way::Serial) && (!scenario.weak || variant.tasks == tasks)
         };
-        row.variants.iter().position(is_fit).map(|index| &row.facts[index])
+        row.variants.iter().position(is_fit)
     };
     let ceiling = |workers: usize| {
         let copies =
@@ -157,12 +157,16 @@ fn reasons(run: &RunFile, scenario: &Scenario, row: &Row) -> Vec<Reason> {
         (Way::Processes, row.processes, row.threads, Verdict::Second),
     ];
     let mut reasons: Vec<Reason> = Vec::new();
-    for (way, index, other, lost) in ways {
-        let (Some(index), Some(gained)) = (index, speed_up(index)) else { continue };
+    for (way, judged, other, lost) in ways {
+        let Some(index) = judged.map(|judged| with_a_worker_a_cpu(row, judged, cpus, scenario.waits)) else {
+            continue;
+        };
+        let Some(gained) = speed_up(Some(index)) else { continue };
         let measured = &row.variants[index];
-        let Some(serial) = serial_facts(measured.tasks) else { continue };
-        let ideal = measured.workers.min(measured.tasks).max(1) as f64;
-        let is_short = ideal > 1.0 && gained < ENOUGH * ideal || ideal <= 1.0 && gained < ENOUGH;
+        let Some(serial) = serial_of_tasks(measured.tasks) else { continue };
+        let usable = if scenario.waits { usize::MAX } else { cpus };
+        let ideal = measured.workers.min(measured.tasks).max(1);
+        let is_short = gained < ENOUGH * ideal as f64;
         if !is_short && row.isolation.verdict != lost {
             continue;
         }
@@ -170,20 +174,34 @@ fn reasons(run: &RunFile, scenario: &Scenario, row: &Row) -> Vec<Reason> {
             way,
             workers: measured.workers,
             tasks: measured.tasks,
+            serial_tasks: row.variants[serial].tasks,
             speed_up: gained,
-            ideal,
+            ideal: ideal.min(usable) as f64,
             cpus,
             cold: scenario.cold,
             waits: scenario.waits,
             facts: &row.facts[index],
-            serial,
-            other: other.and_then(|other| Some((&row.facts[other], speed_up(Some(other))?))),
+            serial: &row.facts[serial],
+            other: speed_up(other),
             ceiling: ceiling(measured.workers),
         });
-        match reasons.first_mut() {
-            Some(first) if first.cause == reason.cause => first.way = "both".into(),
-            _ => reasons.push(reason),
+        match (reason, reasons.first_mut()) {
+            (None, _) => {}
+            (Some(reason), Some(first)) if first.cause == reason.cause => first.way = "both".into(),
+            (Some(reason), _) => reasons.push(reason),
         }
     }
     reasons
+}
+
+/// The variant whose time has to be explained: that of the same executor with a worker for each CPU. If one worker was judged,
+/// because more gain nothing, it shows why; of more workers than CPUs there is nothing to say but that.
+fn with_a_worker_a_cpu(row: &Row, judged: usize, cpus: usize, waits: bool) -> usize {
+    let Measured { executor, workers, .. } = &row.variants[judged];
+    let most = if waits { cpus.max(*workers) } else { cpus };
+    let others = (0..row.variants.len()).filter(|index| {
+        let other = &row.variants[*index];
+        other.executor == *executor && other.workers <= most && other.speed_up.is_some()
+    });
+    others.max_by_key(|index| row.variants[*index].workers).unwrap_or(judged)
 }

@@ -72,10 +72,14 @@ pub(crate) fn control(replicas: &[Values], wanted: impl Fn(&(u32, u32)) -> bool)
     spread(super::rounds::log_ratios(first, second, wanted).into_iter().map(|(_, log)| log))
 }
 
-/// How far rounds in one order differ from those in the reverse, as a ratio minus 1: the control of a quick run.
+/// How far the medians of the rounds in one order and of those in the reverse differ, as a ratio minus 1: the control of a
+/// quick run.
 pub(crate) fn control_of_orders(values: &Values, wanted: impl Fn(&(u32, u32)) -> bool) -> Option<f64> {
-    let rounds: Vec<_> = values.iter().filter(|(round, _)| wanted(round)).map(|(_, value)| *value).collect();
-    spread(rounds.chunks_exact(2).map(|pair| pair[0] - pair[1]))
+    let of = |order: u32| {
+        let rounds = values.iter().filter(|(round, _)| wanted(round) && round.1 % 2 == order);
+        median(rounds.map(|(_, value)| *value))
+    };
+    Some((of(0)? - of(1)?).abs().exp() - 1.0)
 }
 
 fn spread(logs: impl Iterator<Item = f64>) -> Option<f64> {

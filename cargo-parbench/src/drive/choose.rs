@@ -9,7 +9,9 @@ use super::{records_of, variant_name};
 use crate::run_file::{Scenario, Way};
 
 /// A variant that is no more than this slower than the fastest of its way is as good, if it has fewer workers.
-const AS_GOOD: f64 = 1.05;
+pub(super) const AS_GOOD: f64 = 1.05;
+/// The same for a quick run, which has observed each once.
+pub(super) const QUICK_AS_GOOD: f64 = 1.15;
 
 /// What is measured further.
 #[derive(Debug, Default, PartialEq)]
@@ -23,7 +25,7 @@ pub(super) struct Choice {
 }
 
 /// Chooses the variants that are judged.
-pub(super) fn choose(scenario: &Scenario, ways: &BTreeMap<String, Way>) -> Choice {
+pub(super) fn choose(scenario: &Scenario, ways: &BTreeMap<String, Way>, as_good: f64) -> Choice {
     let mut seen: Vec<(String, Way, Shape, f64)> = Vec::new();
     for record in &scenario.records {
         let name = variant_name(record, scenario.weak);
@@ -43,8 +45,8 @@ pub(super) fn choose(scenario: &Scenario, ways: &BTreeMap<String, Way>) -> Choic
     let best = |wanted: Way| {
         let of_way = || seen.iter().filter(move |(_, way, ..)| *way == wanted);
         let fastest = of_way().map(|(.., time)| *time).min_by(f64::total_cmp)?;
-        let as_good = of_way().filter(|(.., time)| *time <= fastest * AS_GOOD);
-        as_good.min_by(|a, b| a.2.parallelism().cmp(&b.2.parallelism()).then(a.3.total_cmp(&b.3)))
+        let all_as_good = of_way().filter(|(.., time)| *time <= fastest * as_good);
+        all_as_good.min_by(|a, b| a.2.parallelism().cmp(&b.2.parallelism()).then(a.3.total_cmp(&b.3)))
     };
     let judged = [best(Way::Threads), best(Way::Processes)];
     let mut serial: Vec<_> = match scenario.weak {
@@ -104,7 +106,7 @@ mod tests {
             ("processes", 2, 4, 80),
             ("processes", 4, 4, 60),
         ];
-        let choice = choose(&scenario(false, &times), &ways());
+        let choice = choose(&scenario(false, &times), &ways(), AS_GOOD);
         assert_eq!(choice.serial, ["serial/1"]);
         assert_eq!(
             (choice.threads.as_deref(), choice.processes.as_deref()),
@@ -123,7 +125,7 @@ mod tests {
             ("processes", 1, 1, 11),
             ("processes", 4, 4, 80),
         ];
-        let choice = choose(&scenario(true, &times), &ways());
+        let choice = choose(&scenario(true, &times), &ways(), AS_GOOD);
         assert_eq!(
             (choice.threads.as_deref(), choice.processes.as_deref()),
             (Some("threads/4"), Some("processes/1"))
@@ -133,7 +135,8 @@ mod tests {
 
     #[test]
     fn a_way_without_a_measured_variant_is_not_judged() {
-        let choice = choose(&scenario(false, &[("serial", 1, 4, 100), ("threads", 2, 4, 50)]), &ways());
+        let choice =
+            choose(&scenario(false, &[("serial", 1, 4, 100), ("threads", 2, 4, 50)]), &ways(), AS_GOOD);
         assert_eq!((choice.processes, choice.shapes.len()), (None, 1));
     }
 }

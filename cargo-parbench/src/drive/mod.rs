@@ -10,14 +10,18 @@ use std::thread;
 use anyhow::{Context, Result, bail, ensure};
 use parbench::Shape;
 use parbench::bench::Listed;
-use parbench::measure::{Record, RunHeader, read_records};
+use parbench::measure::{Machine, Record, RunHeader, read_records};
 
-use self::choose::choose;
+use self::choose::{AS_GOOD, QUICK_AS_GOOD, choose};
+use crate::analysis::rounds::FEWEST_ROUNDS;
 use crate::programs::Program;
 use crate::run_file::{Judged, Options, Scenario};
 
-/// The rounds of a quick run that are judged: the fewest that an interval can be made of.
-pub(crate) const QUICK_ROUNDS: u32 = 6;
+/// The rounds of a quick run that are judged: the fewest whose interval leaves out one that was disturbed.
+pub(crate) const QUICK_ROUNDS: u32 = 9;
+
+/// A scenario with longer batches than this has as few rounds as can be in a quick run.
+const QUICK_SLOW_NS: f64 = 120e6;
 
 /// What a scenario gave, and the header of the program that measured it.
 pub(crate) struct Driven {
@@ -43,21 +47,27 @@ pub(crate) fn drive(program: &Program, listed: &Listed, options: &Options) -> Re
     // All variants: the scan.
     let (scan_rounds, scan_passes) = if options.quick { ("1", "1") } else { ("2", "2") };
     let scan = ["--rounds", scan_rounds, "--passes", scan_passes, "--judged", "none", "--spans"];
-    let (header, mut succeeded) = rounds.run(&scan, &mut scenario)?;
-    let choice = choose(&scenario, &program.ways);
+    let counts = if options.quick && !listed.waits { quick_counts() } else { String::new() };
+    // What a person has asked for comes first.
+    let counts = if options.workers.is_empty() { counts } else { options.workers.join(",") };
+    let counts = if counts.is_empty() { vec![] } else { vec!["--workers", &counts] };
+    let (header, mut succeeded) = rounds.run(&[&scan[..], &counts].concat(), &mut scenario)?;
+    let choice = choose(&scenario, &program.ways, if options.quick { QUICK_AS_GOOD } else { AS_GOOD });
     scenario.judged = Judged { threads: choice.threads.clone(), processes: choice.processes.clone() };
     let judged: Vec<_> = [&choice.threads, &choice.processes].into_iter().flatten().cloned().collect();
     if succeeded && !judged.is_empty() {
         let variants = [choice.serial, judged.clone()].concat().join(",");
         let judged = judged.join(",");
         let passes = if options.quick { "1" } else { "2" };
-        let count = options.rounds.to_string();
+        let is_slow = scenario.records.iter().filter_map(Record::batch_ns).any(|ns| ns > QUICK_SLOW_NS);
+        let count = if options.quick && is_slow { FEWEST_ROUNDS as u32 } else { options.rounds };
+        let count = count.to_string();
         let common = ["--variants", &variants, "--rounds", &count, "--passes", passes];
         for launch in 0..options.launches {
             // The rounds of a quick run follow the scan in the same launch.
             let (launch, first_round) = if options.quick { (0, 1) } else { (launch + 1, 0) };
             let (launch, first_round) = (launch.to_string(), first_round.to_string());
-            let mut arguments = common.to_vec();
+            let mut arguments = [&common[..], &counts].concat();
             arguments.extend(["--first-launch", &launch, "--first-round", &first_round]);
             let ceiling = format!("--ceiling={}", ceilings(&choice.shapes, &header));
             if options.quick {
@@ -73,6 +83,13 @@ pub(crate) fn drive(program: &Program, listed: &Listed, options: &Options) -> Re
         scenario.error = Some(failed.unwrap_or_else(|| "it could not be measured".into()));
     }
     Ok(Driven { scenario, header })
+}
+
+/// The worker counts of a quick run: one for each CPU, and twice that.
+fn quick_counts() -> String {
+    let machine = Machine::this();
+    let useful = machine.cpus_allowed.min(machine.physical_cores).max(1);
+    format!("{useful},{}", 2 * useful)
 }
 
 /// The counts of independent copies that are measured: what the judged variants have, and a copy a CPU; no more than twice
@@ -97,14 +114,12 @@ struct Rounds<'a> {
 impl Rounds<'_> {
     /// Runs a launch and adds its records; returns its header and whether all batches succeeded.
     fn run(&self, arguments: &[&str], scenario: &mut Scenario) -> Result<(RunHeader, bool)> {
-        let Options { size, seed, executors, workers, .. } = self.options;
+        let Options { size, seed, executors, .. } = self.options;
         let mut command = Command::new(self.program);
         command.args(["parbench", "rounds", self.scenario, "--launches", "1"]).args(arguments);
         command.args(["--size", size, "--seed", &seed.to_string()]);
-        for (option, list) in [("--executors", executors), ("--workers", workers)] {
-            if !list.is_empty() {
-                command.args([option, &list.join(",")]);
-            }
+        if !executors.is_empty() {
+            command.args(["--executors", &executors.join(",")]);
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child =

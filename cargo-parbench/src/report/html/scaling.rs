@@ -1,0 +1,122 @@
+//! Speed-up against the number of workers, with the ideal, and what independent copies reach.
+
+use std::fmt::Write;
+
+use super::coordinate;
+use crate::analysis::{Measured, Row};
+
+const WIDTH: f64 = 300.0;
+const HEIGHT: f64 = 180.0;
+const LEFT: f64 = 30.0;
+const BOTTOM: f64 = 34.0;
+
+/// The executors that are drawn: name, colour, shape.
+const SERIES: [(&str, &str, &str); 5] = [
+    ("threads", "threads", "circle"),
+    ("rayon", "threads", "ring"),
+    ("processes", "processes", "square"),
+    ("forkserver", "processes", "frame"),
+    ("ceiling", "ceiling", "cross"),
+];
+
+/// Draws a row's variants; empty if there is no speed-up to draw.
+pub(super) fn draw(row: &Row, cpus: usize) -> String {
+    let drawn = |variant: &&Measured| variant.speed_up.is_some() && variant.executor != "serial";
+    let mut counts: Vec<_> = row.variants.iter().filter(drawn).map(|variant| variant.workers).collect();
+    counts.sort_unstable();
+    counts.dedup();
+    if counts.is_empty() {
+        return String::new();
+    }
+    let most = row.variants.iter().filter_map(|variant| variant.speed_up).map(|speed_up| speed_up.median);
+    let top = most.fold(1.2, f64::max) * 1.1;
+    // Counts are doublings, mostly: the same distance from one to the next.
+    let place = |workers: usize| counts.iter().position(|count| *count == workers).unwrap_or(0) as f64 + 0.5;
+    let x = |workers: usize| LEFT + place(workers) * (WIDTH - LEFT) / counts.len() as f64;
+    let y = |speed_up: f64| (HEIGHT - BOTTOM) * (1.0 - (speed_up / top).min(1.0)) + 4.0;
+    let mut svg = String::new();
+    if let Some(first) = counts.iter().find(|count| **count > cpus) {
+        let left = x(*first) - (WIDTH - LEFT) / counts.len() as f64 / 2.0;
+        let _ = write!(
+            svg,
+            "<rect x=\"{}\" y=\"4\" width=\"{}\" height=\"{}\" fill=\"var(--panel)\"/><text x=\"{}\" y=\"{}\" text-anchor=\"end\">more workers than CPUs</text>",
+            coordinate(left),
+            coordinate(WIDTH - left),
+            coordinate(HEIGHT - BOTTOM),
+            coordinate(WIDTH),
+            coordinate(HEIGHT - BOTTOM)
+        );
+    }
+    let whole = (1..=top.floor() as usize).filter(|tick| top < 6.0 || tick.is_power_of_two());
+    for tick in whole {
+        let at = coordinate(y(tick as f64));
+        let _ = write!(
+            svg,
+            "<path d=\"M{LEFT} {at}H{WIDTH}\" stroke=\"var(--line)\"/><text x=\"26\" y=\"{at}\" dy=\"4\" text-anchor=\"end\">{tick}x</text>"
+        );
+    }
+    let ideal: Vec<_> = counts
+        .iter()
+        .filter(|count| **count as f64 <= top)
+        .map(|count| format!("{} {}", coordinate(x(*count)), coordinate(y(*count as f64))))
+        .collect();
+    let _ = write!(svg, "<path d=\"M{}\" fill=\"none\" stroke=\"var(--soft)\" stroke-dasharray=\"3 3\"/>", ideal.join("L"));
+    for count in &counts {
+        let _ = write!(
+            svg,
+            "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">{count}</text>",
+            coordinate(x(*count)),
+            coordinate(HEIGHT - BOTTOM + 18.0)
+        );
+    }
+    let mut legend = Vec::new();
+    for (executor, colour, shape) in SERIES {
+        let points: Vec<_> = row.variants.iter().filter(|variant| variant.executor == executor).collect();
+        if points.is_empty() {
+            continue;
+        }
+        legend.push(format!("<tspan fill=\"var(--{colour})\">{}</tspan> {executor}", symbol(shape)));
+        for variant in points {
+            let Some(speed_up) = variant.speed_up else { continue };
+            svg += &mark(shape, colour, x(variant.workers), [speed_up.median, speed_up.low, speed_up.high].map(y));
+        }
+    }
+    format!(
+        "<figure><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\"><title>Speed-up of {name} against workers</title>\
+         <desc>The table beside it has the numbers.</desc>{svg}<text x=\"{LEFT}\" y=\"{last}\">{legend} · dashed: ideal</text></svg></figure>",
+        name = super::escaped(&row.name),
+        last = coordinate(HEIGHT - 1.0),
+        legend = legend.join("  "),
+    )
+}
+
+/// A shape as a letter, for the legend.
+fn symbol(shape: &str) -> &'static str {
+    match shape {
+        "circle" => "●",
+        "ring" => "○",
+        "square" => "■",
+        "frame" => "□",
+        _ => "×",
+    }
+}
+
+/// A point and its interval.
+fn mark(shape: &str, colour: &str, x: f64, [y, low, high]: [f64; 3]) -> String {
+    let (x, y) = (coordinate(x), coordinate(y));
+    let line = format!(
+        "<path d=\"M{x} {}V{}\" stroke=\"var(--{colour})\"/>",
+        coordinate(low),
+        coordinate(high)
+    );
+    let point = match shape {
+        "circle" => format!("<circle cx=\"{x}\" cy=\"{y}\" r=\"4\" fill=\"var(--{colour})\"/>"),
+        "ring" => format!("<circle cx=\"{x}\" cy=\"{y}\" r=\"3.5\" fill=\"var(--paper)\" stroke=\"var(--{colour})\"/>"),
+        "square" | "frame" => {
+            let fill = if shape == "square" { format!("var(--{colour})") } else { "var(--paper)".into() };
+            format!("<path d=\"M{x} {y}m-4-4h8v8h-8z\" fill=\"{fill}\" stroke=\"var(--{colour})\"/>")
+        }
+        _ => format!("<path d=\"M{x} {y}m-4-4l8 8m0-8l-8 8\" stroke=\"var(--{colour})\"/>"),
+    };
+    line + &point
+}
