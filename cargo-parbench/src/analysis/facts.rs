@@ -89,6 +89,8 @@ pub(crate) struct Lanes {
     pub(crate) gaps: f64,
     /// Behind the last task of a worker.
     pub(crate) tail: f64,
+    /// All tasks together, ns.
+    pub(crate) tasks: f64,
     /// The longest task, ns.
     pub(crate) longest: f64,
     /// From the beginning of the batch until the last task stopped, ns.
@@ -114,6 +116,7 @@ impl Lanes {
         let all = total * workers as f64;
         (all > 0.0).then(|| Lanes {
             work: work / all,
+            tasks: work,
             tail: tail / all,
             gaps: (1.0 - (work + tail) / all).max(0.0),
             longest: spans.iter().map(|span| span.run_ns()).max().unwrap_or_default() as f64,

@@ -184,6 +184,8 @@ pub(crate) enum Outcome {
     Holds,
     Refuted,
     Unclear,
+    /// A number of the article's machine, beside ours.
+    Reported,
     #[default]
     NotMeasured,
 }

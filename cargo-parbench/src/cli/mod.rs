@@ -24,6 +24,10 @@ fn print(text: &str) -> Result<()> {
 fn write_beside(path: &Path, text: &[u8]) -> Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".part");
+    if let Some(folder) = path.parent() {
+        // If it cannot be made, the file cannot be written either.
+        let _ = fs::create_dir_all(folder);
+    }
     let written = fs::write(&beside, text).and_then(|()| fs::rename(&beside, path));
     if written.is_err() {
         let _ = fs::remove_file(&beside);

@@ -1,8 +1,9 @@
 //! `cargo parbench report`: shows what runs have measured; it measures nothing itself.
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 
 use super::{print, write_beside};
@@ -19,15 +20,20 @@ pub(crate) struct Report {
     #[arg(value_name = "RUN")]
     runs: Vec<PathBuf>,
     /// What is written
-    #[arg(long, value_enum, default_value_t = Format::Text)]
+    #[arg(long, value_enum, default_value_t = Format::Html)]
     format: Format,
-    /// Where it is written [default: stdout]
+    /// Where it is written [default: report.html where cargo builds, in the folder parbench; all else to stdout]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Opens what was written
+    #[arg(long)]
+    open: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
+    /// A page: one file that needs nothing else
+    Html,
     /// The table for a terminal
     Text,
     /// All tables, for an issue or a comment
@@ -66,15 +72,33 @@ impl Report {
                     runs.iter().map(|(run, analysis)| report::terminal(run, analysis, Style::of_stdout()));
                 shown.collect::<Vec<_>>().join("\n")
             }
+            Format::Html => report::page(&runs)?,
             Format::Markdown => report::markdown(&runs),
             Format::Json => serde_json::to_string_pretty(&one()?.0)? + "\n",
             Format::Csv => report::csv(&one()?.0)?,
             Format::Trace => report::trace(&one()?.0)?,
             Format::Reasons => report::reasons(&one()?.1)?,
         };
-        match &self.output {
-            Some(path) => write_beside(Path::new(path), text.as_bytes()),
+        let page = match self.format {
+            Format::Html => Some(self.cargo.target_directory()?.join("parbench").join("report.html")),
+            _ => None,
+        };
+        match self.output.clone().or(page) {
+            Some(path) => {
+                write_beside(&path, text.as_bytes())?;
+                eprintln!("written to {}", path.display());
+                if self.open { open(&path) } else { Ok(()) }
+            }
             None => print(&text),
         }
     }
+}
+
+/// Shows a file with the program that the desktop has for it.
+fn open(path: &Path) -> Result<()> {
+    let program = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
+    let status = Command::new(program).arg(path).stdin(Stdio::null()).status();
+    let status = status.with_context(|| format!("cannot start {program} to show {}", path.display()))?;
+    ensure!(status.success(), "{program} cannot show {} ({status})", path.display());
+    Ok(())
 }

@@ -7,11 +7,12 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use parbench::bench::Listed;
 
-use super::print;
+use super::{print, write_beside};
 use crate::analysis::Analysis;
 use crate::drive::{QUICK_ROUNDS, drive};
 use crate::programs::{Cargo, Program};
 use crate::provenance::{self, utc};
+use crate::report::page;
 use crate::run_file::{self, Options, RunFile, Scenario};
 
 #[derive(Args)]
@@ -105,7 +106,7 @@ impl Run {
         }
         run.load_after = provenance::load();
         save(&mut run, &path, links.then_some(&*folder))?;
-        self.show(&run, &path)
+        self.show(&run, &path, &folder)
     }
 
     /// A new run, or the one to go on with.
@@ -143,11 +144,20 @@ impl Run {
         })
     }
 
-    fn show(&self, run: &RunFile, path: &Path) -> Result<()> {
+    fn show(&self, run: &RunFile, path: &Path, folder: &Path) -> Result<()> {
         let analysis = Analysis::of(run);
         let text = crate::report::terminal(run, &analysis, crate::report::Style::of_stdout());
         print(&text)?;
-        eprintln!("The run is in {}", path.display());
+        // A page that cannot be written costs no run.
+        let shown = page(&[(run.clone(), analysis)]).and_then(|page| {
+            let file = folder.join("report.html");
+            write_beside(&file, page.as_bytes()).map(|()| file)
+        });
+        match shown {
+            Ok(file) => eprintln!("Report  {}", file.display()),
+            Err(error) => eprintln!("note: there is no page: {error:#}"),
+        }
+        eprintln!("Data    {}", path.display());
         let failed: Vec<_> = run.scenarios.iter().filter(|scenario| scenario.error.is_some()).collect();
         if !failed.is_empty() {
             let names: Vec<_> = failed.iter().map(|scenario| scenario.name.as_str()).collect();

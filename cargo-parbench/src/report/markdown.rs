@@ -97,6 +97,7 @@ fn claims(analysis: &Analysis) -> String {
             Outcome::Holds => "holds",
             Outcome::Refuted => "refuted",
             Outcome::Unclear => "unclear",
+            Outcome::Reported => "a number",
             Outcome::NotMeasured => "not measured",
         };
         let cells = [

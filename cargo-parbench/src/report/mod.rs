@@ -2,11 +2,13 @@
 
 mod csv;
 pub(crate) mod format;
+mod html;
 mod markdown;
 mod terminal;
 mod trace;
 
 pub(crate) use self::csv::csv;
+pub(crate) use self::html::page;
 pub(crate) use self::markdown::markdown;
 pub(crate) use self::terminal::{Style, terminal};
 pub(crate) use self::trace::trace;

@@ -105,7 +105,7 @@ fn pick(row: &Row, style: Style) -> String {
 }
 
 /// The pick's way, and its words without colour.
-pub(super) fn pick_words(row: &Row) -> (Option<Way>, String) {
+pub(crate) fn pick_words(row: &Row) -> (Option<Way>, String) {
     let Some(pick) = &row.pick else {
         let word = if row.isolation.verdict == Verdict::None { "no verdict" } else { "open" };
         return (None, word.into());
@@ -123,7 +123,7 @@ pub(super) fn pick_words(row: &Row) -> (Option<Way>, String) {
 }
 
 /// What the last few per cent would cost, if something is a little faster than the pick.
-pub(super) fn last_gain(row: &Row) -> Option<String> {
+pub(crate) fn last_gain(row: &Row) -> Option<String> {
     let pick = row.pick.as_ref()?;
     let fastest = &row.variants[pick.fastest];
     // Below this, it is noise.

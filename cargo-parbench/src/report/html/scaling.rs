@@ -60,7 +60,11 @@ pub(super) fn draw(row: &Row, cpus: usize) -> String {
         .filter(|count| **count as f64 <= top)
         .map(|count| format!("{} {}", coordinate(x(*count)), coordinate(y(*count as f64))))
         .collect();
-    let _ = write!(svg, "<path d=\"M{}\" fill=\"none\" stroke=\"var(--soft)\" stroke-dasharray=\"3 3\"/>", ideal.join("L"));
+    let _ = write!(
+        svg,
+        "<path d=\"M{}\" fill=\"none\" stroke=\"var(--soft)\" stroke-dasharray=\"3 3\"/>",
+        ideal.join("L")
+    );
     for count in &counts {
         let _ = write!(
             svg,
@@ -78,7 +82,12 @@ pub(super) fn draw(row: &Row, cpus: usize) -> String {
         legend.push(format!("<tspan fill=\"var(--{colour})\">{}</tspan> {executor}", symbol(shape)));
         for variant in points {
             let Some(speed_up) = variant.speed_up else { continue };
-            svg += &mark(shape, colour, x(variant.workers), [speed_up.median, speed_up.low, speed_up.high].map(y));
+            svg += &mark(
+                shape,
+                colour,
+                x(variant.workers),
+                [speed_up.median, speed_up.low, speed_up.high].map(y),
+            );
         }
     }
     format!(
@@ -104,14 +113,13 @@ fn symbol(shape: &str) -> &'static str {
 /// A point and its interval.
 fn mark(shape: &str, colour: &str, x: f64, [y, low, high]: [f64; 3]) -> String {
     let (x, y) = (coordinate(x), coordinate(y));
-    let line = format!(
-        "<path d=\"M{x} {}V{}\" stroke=\"var(--{colour})\"/>",
-        coordinate(low),
-        coordinate(high)
-    );
+    let line =
+        format!("<path d=\"M{x} {}V{}\" stroke=\"var(--{colour})\"/>", coordinate(low), coordinate(high));
     let point = match shape {
         "circle" => format!("<circle cx=\"{x}\" cy=\"{y}\" r=\"4\" fill=\"var(--{colour})\"/>"),
-        "ring" => format!("<circle cx=\"{x}\" cy=\"{y}\" r=\"3.5\" fill=\"var(--paper)\" stroke=\"var(--{colour})\"/>"),
+        "ring" => format!(
+            "<circle cx=\"{x}\" cy=\"{y}\" r=\"3.5\" fill=\"var(--paper)\" stroke=\"var(--{colour})\"/>"
+        ),
         "square" | "frame" => {
             let fill = if shape == "square" { format!("var(--{colour})") } else { "var(--paper)".into() };
             format!("<path d=\"M{x} {y}m-4-4h8v8h-8z\" fill=\"{fill}\" stroke=\"var(--{colour})\"/>")

@@ -50,7 +50,9 @@ impl Panel<'_> {
         for span in &spans {
             let y = TOP + step * (line_of(span) as f64 + 0.5);
             bars.add(x(span.started), x(span.stopped), y);
-            pale.add(x(span.stopped), x(span.received), y);
+            if x(span.received) - x(span.stopped) > 0.3 {
+                pale.add(x(span.stopped), x(span.received), y);
+            }
         }
         let total = self.total();
         let (whole, text) = ((total as f64 * scale).max(1.0), duration(total as f64));
@@ -63,8 +65,8 @@ impl Panel<'_> {
              <svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\"><title>Timeline of {title}</title><desc>{tasks} tasks, {what}; \
              the whole takes {text}.</desc>{axis}<rect x=\"0\" y=\"3\" width=\"{whole}\" height=\"12\" fill=\"{colour}\"/>\
              <text class=\"ink\" x=\"{label}\" y=\"13\">{text}</text>\
-             <path d=\"{pale}\" stroke=\"{colour}\" stroke-opacity=\".35\" stroke-width=\"{thick}\"/>\
-             <path d=\"{bars}\" stroke=\"{colour}\" stroke-opacity=\".8\" stroke-width=\"{thick}\"/></svg></figure>",
+             <g transform=\"scale(.5)\"><path d=\"{pale}\" stroke=\"{colour}\" stroke-opacity=\".35\" stroke-width=\"{thick}\"/>\
+             <path d=\"{bars}\" stroke=\"{colour}\" stroke-opacity=\".8\" stroke-width=\"{thick}\"/></g></svg></figure>",
             class = self.class,
             tasks = self.spans.len(),
             height = coordinate(height),
@@ -72,34 +74,35 @@ impl Panel<'_> {
             label = coordinate(whole + 4.0),
             pale = pale.0,
             bars = bars.0,
-            thick = coordinate(thick),
+            thick = coordinate(2.0 * thick),
         )
     }
 }
 
-/// Horizontal strokes; those that touch are one.
+/// Horizontal strokes, in half pixels: whole numbers are short. Those that touch are one.
 #[derive(Default)]
-struct Path(String, Option<(f64, f64, f64)>);
+struct Path(String, Option<(i64, i64, i64)>);
 
 impl Path {
     fn add(&mut self, from: f64, to: f64, y: f64) {
-        if to - from < 0.05 && from == to {
+        let [from, to, y] = [from, to, y].map(|value| (2.0 * value).round() as i64);
+        if let Some((begin, end, line)) = &mut self.1
+            && *line == y
+            && from <= *end
+        {
+            // Thousands of short tasks would fill the page.
+            let longer = to.max(*end) - *begin;
+            *end = to.max(*end);
+            if let Some(at) = self.0.rfind('h') {
+                self.0.truncate(at + 1);
+                let _ = write!(self.0, "{longer}");
+            }
             return;
         }
-        // Less than half a pixel apart, they cannot be told apart: thousands of short tasks would fill the page.
-        match &mut self.1 {
-            Some((_, end, line)) if *line == y && from - *end < 0.5 && to - from < 1.0 => *end = end.max(to),
-            _ => {
-                let _ = write!(self.0, "M{} {}h{}", coordinate(from), coordinate(y), coordinate((to - from).max(0.3)));
-                self.1 = Some((from, to, y));
-                return;
-            }
-        }
-        let Some((from, end, _)) = self.1 else { return };
-        if let Some(at) = self.0.rfind('h') {
-            self.0.truncate(at + 1);
-            self.0 += &coordinate((end - from).max(0.3));
-        }
+        // Even the shortest is to be seen, but for what is nothing.
+        let to = to.max(from + 1);
+        let _ = write!(self.0, "M{from} {y}h{}", to - from);
+        self.1 = Some((from, to, y));
     }
 }
 
