@@ -2,6 +2,7 @@
 //! pure functions of the run file.
 
 mod answer;
+mod claims;
 mod facts;
 mod pick;
 mod reason;
@@ -24,6 +25,7 @@ impl Analysis {
         analysis.answer = answer::answer(&analysis);
         analysis.trust = answer::trust(run, &analysis);
         analysis.rules = answer::rules(&analysis);
+        analysis.claims = claims::judge(run);
         analysis
     }
 }

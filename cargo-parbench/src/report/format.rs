@@ -1,4 +1,4 @@
-//! Numbers as people read them: three significant digits and a unit.
+//! Numbers as people read them: three significant digits and a unit, which no line break parts.
 
 /// A time such as `1.60 s`, `31.0 ms` or `2.41 µs`.
 pub(crate) fn duration(ns: f64) -> String {
@@ -8,7 +8,7 @@ pub(crate) fn duration(ns: f64) -> String {
         ns if ns >= 0.9995e3 => (ns / 1e3, "µs"),
         ns => (ns, "ns"),
     };
-    format!("{} {unit}", digits(value))
+    format!("{}\u{a0}{unit}", digits(value))
 }
 
 /// A ratio such as `3.97x`.
@@ -19,7 +19,7 @@ pub(crate) fn ratio(ratio: f64) -> String {
 /// A share such as `3.1 %`.
 pub(crate) fn percent(share: f64) -> String {
     let percent = share * 100.0;
-    if percent.abs() < 9.95 { format!("{percent:.1} %") } else { format!("{percent:.0} %") }
+    if percent.abs() < 9.95 { format!("{percent:.1}\u{a0}%") } else { format!("{percent:.0}\u{a0}%") }
 }
 
 /// A number of bytes such as `80.0 MB`.
@@ -30,7 +30,7 @@ pub(crate) fn bytes(bytes: f64) -> String {
         bytes if bytes >= 0.9995e3 => (bytes / 1e3, "kB"),
         bytes => (bytes, "B"),
     };
-    format!("{} {unit}", digits(value))
+    format!("{}\u{a0}{unit}", digits(value))
 }
 
 /// Three significant digits.
@@ -49,16 +49,16 @@ mod tests {
 
     #[test]
     fn three_digits_and_a_unit() {
-        assert_eq!(duration(1.6e9), "1.60 s");
-        assert_eq!(duration(31_049_000.0), "31.0 ms");
-        assert_eq!(duration(999_600.0), "1.00 ms");
-        assert_eq!(duration(2_414.0), "2.41 µs");
-        assert_eq!(duration(7.0), "7.00 ns");
+        assert_eq!(duration(1.6e9), "1.60\u{a0}s");
+        assert_eq!(duration(31_049_000.0), "31.0\u{a0}ms");
+        assert_eq!(duration(999_600.0), "1.00\u{a0}ms");
+        assert_eq!(duration(2_414.0), "2.41\u{a0}µs");
+        assert_eq!(duration(7.0), "7.00\u{a0}ns");
         assert_eq!(
             (ratio(3.974), ratio(0.035), ratio(123.4)),
             ("3.97x".into(), "0.035x".into(), "123x".into())
         );
-        assert_eq!((percent(0.0312), percent(0.5)), ("3.1 %".into(), "50 %".into()));
-        assert_eq!((bytes(8e7), bytes(512.0)), ("80.0 MB".into(), "512 B".into()));
+        assert_eq!((percent(0.0312), percent(0.5)), ("3.1\u{a0}%".into(), "50\u{a0}%".into()));
+        assert_eq!((bytes(8e7), bytes(512.0)), ("80.0\u{a0}MB".into(), "512\u{a0}B".into()));
     }
 }

@@ -16,7 +16,7 @@ pub(crate) fn markdown(runs: &[(RunFile, Analysis)]) -> String {
     for (run, analysis) in runs {
         text += &one(run, analysis);
     }
-    text
+    text.replace('\u{a0}', " ")
 }
 
 fn one(run: &RunFile, analysis: &Analysis) -> String {
@@ -119,7 +119,7 @@ pub(crate) fn how(run: &RunFile) -> String {
     let machine = header.map(|header| &header.machine);
     let known = |value: Option<&String>| value.cloned().unwrap_or_else(|| "unknown".into());
     format!(
-        "{} CPUs ({}), {}, {}, revision {}{}; size {}, {} launches of {} rounds; run {}.",
+        "{} CPUs ({}), {}, {}, revision {}{}; size {}, {} of {} rounds; run {}.",
         machine.map_or(0, |machine| machine.cpus_allowed),
         known(machine.and_then(|machine| machine.cpu.as_ref())),
         known(machine.and_then(|machine| machine.system.as_ref())),
@@ -127,7 +127,11 @@ pub(crate) fn how(run: &RunFile) -> String {
         known(run.build.revision.as_ref()),
         if run.build.dirty == Some(true) { " with changes" } else { "" },
         run.options.size,
-        run.options.launches,
+        if run.options.launches == 1 {
+            "one launch".into()
+        } else {
+            format!("{} launches", run.options.launches)
+        },
         run.options.rounds,
         run.id
     )

@@ -25,5 +25,5 @@ pub(crate) fn reasons(analysis: &Analysis) -> Result<String> {
         row.reasons.iter().map(reason).collect::<Vec<_>>()
     };
     let all: Vec<_> = analysis.scenarios.iter().flat_map(of_row).collect();
-    Ok(serde_json::to_string_pretty(&all)? + "\n")
+    Ok(serde_json::to_string_pretty(&all)?.replace('\u{a0}', " ") + "\n")
 }

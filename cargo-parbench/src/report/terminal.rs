@@ -56,7 +56,8 @@ pub(crate) fn terminal(run: &RunFile, analysis: &Analysis, style: Style) -> Stri
     for rule in &analysis.rules {
         lines.push(wrapped("Rule", rule, style.columns));
     }
-    lines.join("\n") + "\n"
+    // Some terminals show a space that does not break as something else.
+    (lines.join("\n") + "\n").replace('\u{a0}', " ")
 }
 
 fn headline(run: &RunFile, analysis: &Analysis) -> String {
@@ -141,7 +142,7 @@ fn wrapped(word: &str, text: &str, columns: usize) -> String {
     const INDENT: usize = 8;
     let mut lines = vec![format!("{word:INDENT$}")];
     let mut length = INDENT;
-    for part in text.split_whitespace() {
+    for part in text.split(' ') {
         let width = part.chars().count();
         if length + width + 1 > columns && length > INDENT {
             lines.push(" ".repeat(INDENT));

@@ -193,8 +193,12 @@ fn line(row: &Row, analysis: &Analysis, others: &[(RunFile, Analysis)]) -> Line 
         })
     });
     let why = row.error.as_ref().map(|_| "no verdict: a batch failed".to_string());
-    let why =
-        why.or_else(|| row.reasons.first().map(|reason| format!("{}: {}", reason.way, reason.sentence)));
+    let why = why.or_else(|| {
+        row.reasons
+            .iter()
+            .find(|reason| reason.cause != "unclear")
+            .map(|reason| format!("{}: {}", reason.way, reason.sentence))
+    });
     let about = analysis.claims.iter().filter(|claim| claim.scenarios.contains(&row.name));
     let mut outcomes: Vec<_> =
         about.map(|claim| pill(claim.outcome)).filter(|pill| pill.word != "not measured").collect();
