@@ -22,6 +22,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// What a run says of the articles' claims
+    Claims(cli::claims::Claims),
     /// What on this machine will spoil a run, and what to do about it
     Doctor(cli::doctor::Doctor),
     /// The scenarios of this package's bench programs
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         arguments.remove(1);
     }
     let result = match Arguments::parse_from(arguments).command {
+        Command::Claims(claims) => claims.run(),
         Command::Doctor(doctor) => doctor.run(),
         Command::List(list) => list.run(),
         Command::Report(report) => report.run(),

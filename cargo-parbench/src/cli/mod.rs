@@ -1,5 +1,6 @@
 //! A file for each command.
 
+pub(crate) mod claims;
 pub(crate) mod doctor;
 pub(crate) mod list;
 pub(crate) mod report;

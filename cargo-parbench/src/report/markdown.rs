@@ -2,9 +2,10 @@
 
 use std::fmt::Write;
 
+use super::claims::word;
 use super::format::{duration, percent, ratio};
 use super::terminal::{last_gain, pick_words};
-use crate::analysis::{Analysis, Interval, Measured, Outcome, Row};
+use crate::analysis::{Analysis, Interval, Measured, Row};
 use crate::run_file::RunFile;
 
 /// One run, or several side by side.
@@ -93,13 +94,7 @@ fn claims(analysis: &Analysis) -> String {
     let mut text = String::from("\n<details><summary>The articles' claims</summary>\n\n");
     text += "| | claim | articles | theirs | ours | |\n|---|---|---|---|---|---|\n";
     for claim in &analysis.claims {
-        let outcome = match claim.outcome {
-            Outcome::Holds => "holds",
-            Outcome::Refuted => "refuted",
-            Outcome::Unclear => "unclear",
-            Outcome::Reported => "a number",
-            Outcome::NotMeasured => "not measured",
-        };
+        let outcome = word(claim.outcome);
         let cells = [
             &claim.claim,
             &claim.articles.join(", "),

@@ -1,5 +1,6 @@
 //! Shows a run. Everything here is made from the run file and its analysis; nothing measures.
 
+mod claims;
 mod csv;
 pub(crate) mod format;
 mod html;
@@ -7,6 +8,7 @@ mod markdown;
 mod terminal;
 mod trace;
 
+pub(crate) use self::claims::claims;
 pub(crate) use self::csv::csv;
 pub(crate) use self::html::page;
 pub(crate) use self::markdown::markdown;

@@ -51,10 +51,10 @@ pub(crate) fn terminal(run: &RunFile, analysis: &Analysis, style: Style) -> Stri
     }
     lines.push(String::new());
     for text in [("Answer", &analysis.answer), ("Trust", &analysis.trust)] {
-        lines.push(wrapped(text.0, text.1, style.columns));
+        lines.push(wrapped(text.0, text.1, 8, style.columns));
     }
     for rule in &analysis.rules {
-        lines.push(wrapped("Rule", rule, style.columns));
+        lines.push(wrapped("Rule", rule, 8, style.columns));
     }
     // Some terminals show a space that does not break as something else.
     (lines.join("\n") + "\n").replace('\u{a0}', " ")
@@ -138,18 +138,17 @@ pub(crate) fn last_gain(row: &Row) -> Option<String> {
 }
 
 /// A sentence behind a word, wrapped with an indent.
-fn wrapped(word: &str, text: &str, columns: usize) -> String {
-    const INDENT: usize = 8;
-    let mut lines = vec![format!("{word:INDENT$}")];
-    let mut length = INDENT;
+pub(super) fn wrapped(word: &str, text: &str, indent: usize, columns: usize) -> String {
+    let mut lines = vec![format!("{word:indent$}")];
+    let mut length = indent;
     for part in text.split(' ') {
         let width = part.chars().count();
-        if length + width + 1 > columns && length > INDENT {
-            lines.push(" ".repeat(INDENT));
-            length = INDENT;
+        if length + width + 1 > columns && length > indent {
+            lines.push(" ".repeat(indent));
+            length = indent;
         }
         let line = lines.last_mut().expect("there is one");
-        if length > INDENT {
+        if length > indent {
             line.push(' ');
             length += 1;
         }

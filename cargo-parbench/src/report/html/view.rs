@@ -6,6 +6,7 @@ use parbench::TaskSpan;
 use super::{scaling, timeline::Panel};
 use crate::analysis::{Analysis, Comparison, Facts, Interval, Judgement, Measured, Outcome, Row, Verdict};
 use crate::drive::variant_name;
+use crate::report::claims::{counted, word};
 use crate::report::format::{bytes, duration, percent, ratio};
 use crate::report::markdown::how;
 use crate::report::terminal::{last_gain, pick_words};
@@ -296,27 +297,14 @@ fn cells(measured: &Measured, facts: &Facts) -> Cells {
 }
 
 fn pill(outcome: Outcome) -> Pill {
-    let (class, word) = match outcome {
-        Outcome::Holds => ("holds", "holds"),
-        Outcome::Refuted => ("refuted", "refuted"),
-        Outcome::Unclear => ("unclear", "unclear"),
-        Outcome::Reported => ("reported", "a number"),
-        Outcome::NotMeasured => ("notmeasured", "not measured"),
+    let class = match outcome {
+        Outcome::Holds => "holds",
+        Outcome::Refuted => "refuted",
+        Outcome::Unclear => "unclear",
+        Outcome::Reported => "reported",
+        Outcome::NotMeasured => "notmeasured",
     };
-    Pill { class, word }
-}
-
-/// How many claims hold, and how many do not.
-fn counted(claims: &[Judgement]) -> String {
-    let count = |outcome| claims.iter().filter(|claim| claim.outcome == outcome).count();
-    let all = claims.len() - count(Outcome::Reported);
-    format!(
-        "Of {all} testable claims of the articles {} hold here, {} are refuted, {} unclear, {} not measured.",
-        count(Outcome::Holds),
-        count(Outcome::Refuted),
-        count(Outcome::Unclear),
-        count(Outcome::NotMeasured)
-    )
+    Pill { class, word: word(outcome) }
 }
 
 /// What the GIL made true first, then the rest by article.
