@@ -7,12 +7,13 @@ use std::sync::Mutex;
 
 use anyhow::{Context, Result, ensure};
 use parbench::{Array, Inputs, Scenario, Size, Workload};
+use rustix::mm::{MapFlags, ProtFlags};
 
 fn main() {
     parbench::bench::main([
         Scenario::of::<Lock>(),
         Scenario::of::<AddressSpace>(),
-        Scenario::of::<MemoryManagement>(),
+        Scenario::of::<MemoryChurn>(),
         Scenario::of::<SharedMemoryBandwidth>(),
         Scenario::of::<UnequalTasks>(),
         Scenario::of::<TooFewTasks>(),
@@ -89,8 +90,8 @@ cause!(
             // SAFETY: the program's own file is not changed while it runs, and the mapping is not used after it has been
             // given back.
             unsafe {
-                let flags = rustix::mm::MapFlags::PRIVATE;
-                let mapped = rustix::mm::mmap(std::ptr::null_mut(), bytes, rustix::mm::ProtFlags::READ, flags, &file, 0)?;
+                let flags = MapFlags::PRIVATE;
+                let mapped = rustix::mm::mmap(std::ptr::null_mut(), bytes, ProtFlags::READ, flags, &file, 0)?;
                 sum += (0..bytes).step_by(4_096).map(|at| u64::from(*mapped.cast::<u8>().add(at))).sum::<u64>();
                 rustix::mm::munmap(mapped, bytes)?;
             }
@@ -100,14 +101,19 @@ cause!(
 );
 
 cause!(
-    /// Large blocks, made and given back all the time.
-    MemoryManagement, "memory_management", u32, (0..8).collect(), |_| {
-        let mut sum = 0;
-        for _ in 0..3 {
-            let block = black_box(vec![1_u8; 48 << 20]);
-            sum += u64::from(block[block.len() / 2]);
+    /// Blocks of memory, mapped, touched and given back all the time.
+    MemoryChurn, "memory_churn", u32, (0..64).collect(), |_| {
+        let bytes = 64 << 10;
+        for _ in 0..200 {
+            // SAFETY: the mapping is private, and not used after it has been given back.
+            unsafe {
+                let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
+                let mapped = rustix::mm::mmap_anonymous(std::ptr::null_mut(), bytes, access, flags)?;
+                (0..bytes).step_by(4_096).for_each(|at| mapped.cast::<u8>().add(at).write(1));
+                rustix::mm::munmap(mapped, bytes)?;
+            }
         }
-        Ok(sum)
+        Ok(1)
     }
 );
 

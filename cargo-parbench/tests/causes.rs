@@ -33,7 +33,7 @@ const fn injection(scenario: &'static str, way: &'static str, cause: &'static st
 const INJECTIONS: [Injection; 12] = [
     injection("lock", "threads", "lock"),
     injection("address_space", "threads", "address space"),
-    injection("memory_management", "processes", "memory management"),
+    injection("memory_churn", "threads", "address space"),
     injection("memory_bandwidth", "threads", "machine"),
     injection("unequal_tasks", "threads", "imbalance"),
     injection("too_few_tasks", "threads", "imbalance"),
@@ -60,20 +60,25 @@ fn causes_are_named_and_no_wrong_one_is() -> Result<()> {
             );
             continue;
         };
-        tried += 1;
         let reason = reasons.iter().find(|reason| reason.0 == injection.way || reason.0 == "both");
         let (cause, sentence) =
             reason.map_or(("none", "nothing to explain"), |(_, cause, text)| (cause, text));
         println!("{:<20} {:<18} {cause:<18} {sentence}", injection.scenario, injection.cause);
+        if cause == "none" {
+            // A machine may have no such limit: two CPUs may share more memory bandwidth than they can use.
+            continue;
+        }
+        tried += 1;
         match cause {
             cause if cause == injection.cause => named += 1,
-            "unclear" | "none" => {}
+            "unclear" => {}
             _ => wrong.push(injection.scenario),
         }
     }
-    println!("{named} of {tried} named");
+    println!("{named} of {tried} losses named");
+    ensure!(tried >= 9, "only {tried} workloads lose here");
     ensure!(wrong.is_empty(), "a wrong cause is named for {wrong:?}");
-    ensure!(10 * named >= 9 * (tried - 1), "only {named} of {tried} causes are named");
+    ensure!(10 * named >= 9 * tried - 5, "only {named} of {tried} causes are named");
     Ok(())
 }
 

@@ -144,13 +144,13 @@ fn oversubscription(case: &Case) -> Option<String> {
     })
 }
 
-/// `wall_ns`: a task that takes less than 100 us costs at least half its time more than its share of the work.
+/// `wall_ns`: a task that takes less than 20 us costs a fifth of its share of the work or more besides.
 fn task_price(case: &Case) -> Option<String> {
     let tasks = case.tasks as f64;
     let (task, each) = (case.serial.wall / tasks, case.facts.wall / tasks);
-    let price = each - task / (case.workers.min(case.cpus) as f64);
+    let price = each - task / case.ideal;
     let is_small = case.facts.moved_bytes.unwrap_or(0.0) / tasks < 65_536.0;
-    (task < 100e3 && price > 0.5 * task / case.ideal && is_small && case.tasks >= 10).then(|| {
+    (task < 20e3 && price > 0.2 * task / case.ideal && is_small && case.tasks >= 10).then(|| {
         format!("a task takes {} and handing it over {}: bundle tasks", duration(task), duration(price))
     })
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use parbench::measure::Record;
+use parbench::measure::{Machine, Record};
 
 use super::reason::{self, Case, ENOUGH};
 use super::rounds::{RoundKey, Values, interval, is_judging, log_ratios, median, replicas, values};
@@ -139,7 +139,12 @@ fn open_if_faults_differ(comparison: Comparison, row: &Row, first: usize, second
 fn reasons(run: &RunFile, scenario: &Scenario, row: &Row) -> Vec<Reason> {
     let machine =
         run.programs.iter().find(|program| program.family == scenario.family).map(|p| &p.header.machine);
-    let cpus = machine.map_or(1, |machine| machine.cpus_allowed.min(machine.physical_cores)).max(1);
+    // With a quota there are more CPUs than it lets this program use: that is then the reason.
+    let usable = |machine: &Machine| match machine.cpu_quota {
+        Some(_) => machine.physical_cores,
+        None => machine.cpus_allowed.min(machine.physical_cores),
+    };
+    let cpus = machine.map_or(1, usable).max(1);
     let serial_of_tasks = |tasks: usize| {
         let is_fit = |variant: &Measured| {
             variant.way == Some(Way::Serial) && (!scenario.weak || variant.tasks == tasks)

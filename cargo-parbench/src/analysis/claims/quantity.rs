@@ -2,10 +2,13 @@
 
 use anyhow::{Context, Result, bail};
 
-use crate::analysis::rounds::{interval, log_ratios, values};
+use crate::analysis::rounds::{FEWEST_ROUNDS, interval, log_ratios, values};
 use crate::analysis::{Facts, Interval};
 use crate::drive::variant_name;
 use crate::run_file::Scenario;
+
+/// Fewer than six rounds make no interval: theirs is widened by a tenth on either side.
+const FEW_ROUNDS: f64 = 1.1;
 
 /// A quantity of a claim.
 #[derive(Debug)]
@@ -93,7 +96,11 @@ impl Quantity {
         if over.measure == Measure::Time {
             let values = values(scenario);
             let logs = log_ratios(values.get(&above)?, values.get(&below)?, |_| true);
-            let interval = interval(logs.into_iter().map(|(_, log)| log))?;
+            let few = logs.len() < FEWEST_ROUNDS;
+            let mut interval = interval(logs.into_iter().map(|(_, log)| log))?;
+            if few {
+                (interval.low, interval.high) = (interval.low / FEW_ROUNDS, interval.high * FEW_ROUNDS);
+            }
             return Some(Value { interval, kind: Kind::Ratio, used });
         }
         let ratio = over.fact(scenario, cpus)? / under.fact(scenario, cpus)?;
