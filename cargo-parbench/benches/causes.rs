@@ -149,8 +149,8 @@ cause!(
 );
 
 cause!(
-    /// Tasks of about a microsecond.
-    SmallTasks, "small_tasks", u64, vec![500; 20_000], |steps| Ok(work(*steps))
+    /// Tasks of some hundred nanoseconds.
+    SmallTasks, "small_tasks", u64, vec![100; 40_000], |steps| Ok(work(*steps))
 );
 
 cause!(

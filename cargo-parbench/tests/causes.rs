@@ -20,7 +20,7 @@ struct Injection {
 #[derive(Clone, Copy, PartialEq)]
 enum Around {
     Nothing,
-    /// Programs that keep all CPUs busy.
+    /// Programs that keep all CPUs but one busy.
     Hogs,
     /// A control group with a quota of half a CPU.
     Quota,
@@ -121,7 +121,8 @@ struct Hogs(Vec<Child>);
 
 impl Hogs {
     fn start() -> Result<Hogs> {
-        let cpus = std::thread::available_parallelism()?.get();
+        // With one for each CPU, the serial run would lose as much.
+        let cpus = std::thread::available_parallelism()?.get().saturating_sub(1).max(1);
         let hog = |_| Command::new("sh").args(["-c", "while :; do :; done"]).stdin(Stdio::null()).spawn();
         Ok(Hogs((0..cpus).map(hog).collect::<Result<_, _>>()?))
     }

@@ -66,7 +66,7 @@ fn a_run_is_made_resumed_held_against_its_schema_and_reported() {
     assert!(error.contains("cannot be resumed with these: size was \"smoke\" and is \"default\""), "{error}");
 
     let markdown = succeeds(&["report", "--format", "markdown", path]);
-    assert!(markdown.contains("| words | ") && markdown.contains("threads/2"), "{markdown}");
+    assert!(markdown.contains("| `words` | ") && markdown.contains("threads/2"), "{markdown}");
     let two = succeeds(&["report", "--format", "markdown", path, path]);
     assert!(two.contains("| scenario | 1: "), "{two}");
     let csv = succeeds(&["report", "--format", "csv", path]);
@@ -111,4 +111,23 @@ fn a_scenario_that_is_not_there_is_named_with_those_that_are() {
     assert!(error.contains("there is no scenario `nonsense`; there are words"), "{error}");
     let error = refused(&["run", "--quick", "--output", "/dev/null/run.json", "words"]);
     assert!(error.contains("cannot write the run file /dev/null/run.json"), "{error}");
+}
+
+#[test]
+fn the_table_of_readme_is_that_of_the_recorded_run() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let recorded = readme.split("](reports/").find_map(|link| link.split_once("/README.md)")).unwrap().0;
+    let run = root.join("reports").join(recorded).join("run.json");
+    let table = succeeds(&["report", "--format", "table", run.to_str().unwrap()]);
+    assert!(
+        table.lines().count() > 20 && readme.contains(&table),
+        "README's table is not this one:\n{table}"
+    );
+    // The page holds every row, and is of the size that a page may be.
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("page.html");
+    succeeds(&["report", run.to_str().unwrap(), "--output", page.to_str().unwrap()]);
+    let html = fs::read_to_string(page).unwrap();
+    assert!(html.len() < 400_000 && html.contains("id=\"worker_start\""), "{} bytes", html.len());
 }

@@ -94,7 +94,8 @@ fn percent(share: f64) -> String {
 
 /// `throttled_ns`: the control group's quota kept the program from running for 5 % of the time or more.
 fn quota(case: &Case) -> Option<String> {
-    let share = case.facts.throttled? / case.facts.wall;
+    // The system adds up what each CPU was kept from.
+    let share = case.facts.throttled? / (case.facts.wall * case.workers.min(case.cpus) as f64);
     (share > 0.05).then(|| format!("its CPU quota kept it from running for {} of the time", percent(share)))
 }
 
@@ -161,7 +162,7 @@ fn packing(case: &Case) -> Option<String> {
     let is_slow = moved > 0.0 && packing / moved > 1.2;
     (is_slow && moved / case.tasks as f64 > 4_096.0 && packing / case.facts.wall > 0.1).then(|| {
         format!(
-            "packing takes {} of {} for {} a task: a `Vec` goes through serde element by element, an `Array` does not",
+            "packing takes {} in a batch of {}, for {} a task: a `Vec` goes through serde element by element, an `Array` does not",
             duration(packing),
             duration(case.facts.wall),
             bytes(moved / case.tasks as f64)
@@ -244,4 +245,119 @@ fn machine(case: &Case) -> Option<String> {
         let copies = case.workers;
         format!("{copies} independent copies reach no more ({}): cores or memory are shared", times(ceiling))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::facts::Lanes;
+    use super::*;
+
+    /// A batch of ten tasks of 10 ms on two workers with nothing wrong: serially 100 ms, now `wall` ms.
+    fn facts(wall: f64) -> Facts {
+        Facts {
+            wall: wall * 1e6,
+            user: Some(100e6),
+            system: Some(0.0),
+            queue: Some(0.0),
+            switches: Some(20.0),
+            faults: Some(0.0),
+            moved_bytes: Some(0.0),
+            packing: Some(0.0),
+            throttled: Some(0.0),
+            others: Some(0.0),
+            steal: Some(0.0),
+            task: Some(10e6),
+            ..Facts::default()
+        }
+    }
+
+    fn named(change: impl FnOnce(&mut Case, &mut Facts, &mut Facts)) -> &'static str {
+        let (mut here, mut serial) = (facts(80.0), facts(100.0));
+        let placeholder = Facts::default();
+        let mut case = Case {
+            way: Way::Threads,
+            workers: 2,
+            tasks: 10,
+            serial_tasks: 10,
+            speed_up: 1.25,
+            ideal: 2.0,
+            cpus: 2,
+            cold: false,
+            waits: false,
+            facts: &placeholder,
+            serial: &placeholder,
+            other: Some(1.9),
+            ceiling: Some(1.98),
+        };
+        change(&mut case, &mut here, &mut serial);
+        let Case {
+            way,
+            workers,
+            tasks,
+            serial_tasks,
+            speed_up,
+            ideal,
+            cpus,
+            cold,
+            waits,
+            other,
+            ceiling,
+            ..
+        } = case;
+        let (facts, serial) = (&here, &serial);
+        let case = Case {
+            way,
+            workers,
+            tasks,
+            serial_tasks,
+            speed_up,
+            ideal,
+            cpus,
+            cold,
+            waits,
+            facts,
+            serial,
+            other,
+            ceiling,
+        };
+        explain(&case).map_or("none", |reason| reason.cause)
+    }
+
+    #[test]
+    fn each_cause_is_named_by_what_the_records_hold_of_it() {
+        assert_eq!(named(|_, _, _| {}), "unclear");
+        assert_eq!(named(|_, here, _| here.throttled = Some(20e6)), "quota");
+        assert_eq!(named(|_, here, _| here.others = Some(60e6)), "busy machine");
+        assert_eq!(named(|_, here, _| here.steal = Some(40e6)), "busy machine");
+        assert_eq!(named(|case, _, _| case.cold = true), "start");
+        assert_eq!(named(|_, _, serial| serial.user = Some(190e6)), "nested");
+        assert_eq!(named(|case, here, _| (case.serial_tasks, here.task) = (1, Some(20e6))), "repeated work");
+        assert_eq!(named(|case, here, _| (case.workers, here.task) = (8, Some(40e6))), "oversubscription");
+        assert_eq!(named(|case, _, _| (case.tasks, case.serial_tasks) = (100_000, 100_000)), "task price");
+        let moved = |packing: f64| {
+            move |_: &mut Case, here: &mut Facts, _: &mut Facts| {
+                (here.moved_bytes, here.packing) = (Some(10e6), Some(packing));
+            }
+        };
+        assert_eq!(named(moved(9e6)), "moving");
+        assert_eq!(named(moved(40e6)), "packing");
+        assert_eq!(named(|_, here, _| here.system = Some(50e6)), "address space");
+        assert_eq!(named(|_, here, _| (here.task, here.user) = (Some(16e6), Some(80e6))), "lock");
+        let lanes = Lanes { tail: 0.3, longest: 60e6, total: 80e6, ..Lanes::default() };
+        assert_eq!(named(|_, here, _| here.lanes = Some(lanes)), "imbalance");
+        let kernel = |case: &mut Case, here: &mut Facts, _: &mut Facts| {
+            (case.other, here.system, here.faults) = (None, Some(50e6), Some(10_000.0));
+        };
+        assert_eq!(named(kernel), "memory management");
+        assert_eq!(named(|case, _, _| case.ceiling = Some(1.3)), "machine");
+    }
+
+    #[test]
+    fn more_workers_than_cpus_that_do_what_the_cpus_can_are_only_that() {
+        assert_eq!(
+            named(|case, here, _| (case.workers, case.speed_up, here.task) = (4, 1.95, Some(20e6))),
+            "oversubscription"
+        );
+        assert_eq!(named(|case, _, _| (case.workers, case.speed_up) = (4, 1.95)), "none");
+    }
 }

@@ -35,3 +35,12 @@ fn write_beside(path: &Path, text: &[u8]) -> Result<()> {
     }
     written.with_context(|| format!("cannot write {}", path.display()))
 }
+
+/// Where Criterion's page of a scenario is, as seen from parbench's folder, if there is one.
+fn criterion_pages(folder: &Path) -> impl Fn(&str) -> Option<String> {
+    let criterion = folder.parent().unwrap_or(folder).join("criterion");
+    move |name| {
+        let page = criterion.join(name).join("report").join("index.html");
+        page.is_file().then(|| format!("../criterion/{name}/report/index.html"))
+    }
+}

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 
-use super::{print, write_beside};
+use super::{criterion_pages, print, write_beside};
 use crate::analysis::Analysis;
 use crate::programs::Cargo;
 use crate::report::{self, Style};
@@ -38,6 +38,8 @@ enum Format {
     Text,
     /// All tables, for an issue or a comment
     Markdown,
+    /// The first table of these
+    Table,
     /// The run file itself
     Json,
     /// A row for each variant and round
@@ -72,8 +74,14 @@ impl Report {
                     runs.iter().map(|(run, analysis)| report::terminal(run, analysis, Style::of_stdout()));
                 shown.collect::<Vec<_>>().join("\n")
             }
-            Format::Html => report::page(&runs)?,
+            // A page that lies elsewhere would have links to nothing.
+            Format::Html if self.output.is_some() => report::page(&runs, &|_| None)?,
+            Format::Html => {
+                let folder = self.cargo.target_directory()?.join("parbench");
+                report::page(&runs, &criterion_pages(&folder))?
+            }
             Format::Markdown => report::markdown(&runs),
+            Format::Table => report::table(&one()?.1),
             Format::Json => serde_json::to_string_pretty(&one()?.0)? + "\n",
             Format::Csv => report::csv(&one()?.0)?,
             Format::Trace => report::trace(&one()?.0)?,

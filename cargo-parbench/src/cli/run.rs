@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use parbench::bench::Listed;
 
-use super::{print, write_beside};
+use super::{criterion_pages, print, write_beside};
 use crate::analysis::Analysis;
 use crate::drive::{QUICK_ROUNDS, drive};
 use crate::programs::{Cargo, Program};
@@ -35,7 +35,7 @@ pub(crate) struct Run {
     #[arg(long)]
     quick: bool,
     /// Rounds of each launch after the first, which chooses what is judged
-    #[arg(long, default_value_t = 3, conflicts_with = "quick", value_parser = clap::value_parser!(u32).range(2..))]
+    #[arg(long, default_value_t = 4, conflicts_with = "quick", value_parser = clap::value_parser!(u32).range(2..))]
     rounds: u32,
     /// Launches after the first
     #[arg(long, default_value_t = 3, conflicts_with = "quick", value_parser = clap::value_parser!(u32).range(2..))]
@@ -52,7 +52,7 @@ pub(crate) struct Run {
 }
 
 /// What a scenario takes at the sizes of the articles' ones, s: for the estimate, until the first has been measured.
-const FULL_SECONDS: f64 = 25.0;
+const FULL_SECONDS: f64 = 20.0;
 const QUICK_SECONDS: f64 = 4.0;
 
 impl Run {
@@ -149,7 +149,7 @@ impl Run {
         let text = crate::report::terminal(run, &analysis, crate::report::Style::of_stdout());
         print(&text)?;
         // A page that cannot be written costs no run.
-        let shown = page(&[(run.clone(), analysis)]).and_then(|page| {
+        let shown = page(&[(run.clone(), analysis)], &criterion_pages(folder)).and_then(|page| {
             let file = folder.join("report.html");
             write_beside(&file, page.as_bytes()).map(|()| file)
         });

@@ -22,27 +22,7 @@ pub(crate) fn markdown(runs: &[(RunFile, Analysis)]) -> String {
 
 fn one(run: &RunFile, analysis: &Analysis) -> String {
     let mut text = format!("\n**{}**\n\n{}\n\n", escaped(&analysis.answer), escaped(&analysis.trust));
-    text += "| scenario | serial | threads | | processes | | pick | why not more |\n|---|--:|--:|--:|--:|--:|---|---|\n";
-    for row in &analysis.scenarios {
-        let of = |index: Option<usize>| index.map(|index| &row.variants[index]);
-        let cells = |measured: Option<&Measured>| match measured {
-            Some(measured) => format!("{} | {}", duration(measured.time_ns), gain(measured)),
-            None => "- | -".into(),
-        };
-        let serial = of(row.serial).map_or("-".into(), |serial| duration(serial.time_ns));
-        let why: Vec<_> =
-            row.reasons.iter().map(|reason| format!("{}: {}", reason.way, reason.sentence)).collect();
-        let why: Vec<_> = why.into_iter().chain(last_gain(row)).collect();
-        let why = row.error.clone().unwrap_or_else(|| why.join("; "));
-        let (threads, processes) = (cells(of(row.threads)), cells(of(row.processes)));
-        let pick = pick_words(row).1;
-        let _ = writeln!(
-            text,
-            "| {} | {serial} | {threads} | {processes} | {pick} | {} |",
-            row.name,
-            escaped(&why)
-        );
-    }
+    text += &table(analysis);
     if !analysis.rules.is_empty() {
         text.push('\n');
         analysis.rules.iter().for_each(|rule| text += &format!("- {}\n", escaped(rule)));
@@ -78,6 +58,34 @@ fn one(run: &RunFile, analysis: &Analysis) -> String {
     }
     text += &format!("\n{}\n", escaped(&how(run)));
     text
+}
+
+/// The first table of a run: README has the one of the recorded run.
+pub(crate) fn table(analysis: &Analysis) -> String {
+    let mut text = String::from(
+        "| scenario | serial | threads | | processes | | pick | why not more |\n|---|--:|--:|--:|--:|--:|---|---|\n",
+    );
+    for row in &analysis.scenarios {
+        let of = |index: Option<usize>| index.map(|index| &row.variants[index]);
+        let cells = |measured: Option<&Measured>| match measured {
+            Some(measured) => format!("{} | {}", duration(measured.time_ns), gain(measured)),
+            None => "- | -".into(),
+        };
+        let serial = of(row.serial).map_or("-".into(), |serial| duration(serial.time_ns));
+        let why: Vec<_> =
+            row.reasons.iter().map(|reason| format!("{}: {}", reason.way, reason.sentence)).collect();
+        let why: Vec<_> = why.into_iter().chain(last_gain(row)).collect();
+        let why = row.error.clone().unwrap_or_else(|| why.join("; "));
+        let (threads, processes) = (cells(of(row.threads)), cells(of(row.processes)));
+        let pick = pick_words(row).1;
+        let _ = writeln!(
+            text,
+            "| `{}` | {serial} | {threads} | {processes} | {pick} | {} |",
+            row.name,
+            escaped(&why)
+        );
+    }
+    text.replace('\u{a0}', " ")
 }
 
 fn verdicts(row: &Row) -> String {

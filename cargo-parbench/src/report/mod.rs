@@ -11,7 +11,7 @@ mod trace;
 pub(crate) use self::claims::claims;
 pub(crate) use self::csv::csv;
 pub(crate) use self::html::page;
-pub(crate) use self::markdown::markdown;
+pub(crate) use self::markdown::{markdown, table};
 pub(crate) use self::terminal::{Style, terminal};
 pub(crate) use self::trace::trace;
 

@@ -1,6 +1,7 @@
 //! The page: one file that needs nothing else, made from run files through a template.
 
 mod scaling;
+mod shares;
 mod timeline;
 mod view;
 
@@ -10,13 +11,14 @@ use askama::Template;
 use crate::analysis::Analysis;
 use crate::run_file::RunFile;
 
-/// The page of one run, or of several: the first is shown whole, the others beside it in the first table.
+/// The page of one run, or of several: the first is shown whole, the others beside it in the first table. `link` gives, for a
+/// scenario, where Criterion's own page of it is.
 ///
 /// # Errors
 /// If there is no run.
-pub(crate) fn page(runs: &[(RunFile, Analysis)]) -> Result<String> {
+pub(crate) fn page(runs: &[(RunFile, Analysis)], link: &dyn Fn(&str) -> Option<String>) -> Result<String> {
     let (first, others) = runs.split_first().context("there is no run to show")?;
-    view::Page::new(first, others).render().context("the page's template failed")
+    view::Page::new(first, others, link).render().context("the page's template failed")
 }
 
 /// Text as it may stand in a figure.

@@ -62,7 +62,7 @@ fn run(scenarios: usize, tasks: u32) -> RunFile {
 
 fn rendered(run: RunFile) -> String {
     let analysis = Analysis::of(&run);
-    page(&[(run, analysis)]).unwrap()
+    page(&[(run, analysis)], &|_| None).unwrap()
 }
 
 #[test]
@@ -99,9 +99,10 @@ fn several_runs_stand_side_by_side() {
         let analysis = Analysis::of(&run);
         (run, analysis)
     });
-    let html = page(&pair).unwrap();
+    let html = page(&pair, &|name| Some(format!("../criterion/{name}"))).unwrap();
     assert_eq!(html.matches("unknown revision").count(), 1, "{html}");
-    assert!(page(&[]).is_err());
+    assert!(html.contains("href=\"../criterion/scenario_0"), "{html}");
+    assert!(page(&[], &|_| None).is_err());
 }
 
 /// A browser that has no window, if one is installed.

@@ -3,7 +3,7 @@
 use askama::Template;
 use parbench::TaskSpan;
 
-use super::{scaling, timeline::Panel};
+use super::{scaling, shares, timeline::Panel};
 use crate::analysis::{Analysis, Comparison, Facts, Interval, Judgement, Measured, Outcome, Row, Verdict};
 use crate::drive::variant_name;
 use crate::report::claims::{counted, word};
@@ -98,6 +98,9 @@ struct Detail {
     error: String,
     panels: Vec<String>,
     scaling: String,
+    shares: String,
+    /// Where Criterion's page of it is; empty if there is none.
+    criterion: String,
     reasons: Vec<crate::analysis::Reason>,
     isolation: String,
     parallel: String,
@@ -132,7 +135,11 @@ struct Other {
 }
 
 impl Page {
-    pub(super) fn new((run, analysis): &(RunFile, Analysis), others: &[(RunFile, Analysis)]) -> Page {
+    pub(super) fn new(
+        (run, analysis): &(RunFile, Analysis),
+        others: &[(RunFile, Analysis)],
+        link: &dyn Fn(&str) -> Option<String>,
+    ) -> Page {
         let mut families: Vec<Family> = Vec::new();
         for row in &analysis.scenarios {
             if families.last().is_none_or(|family| family.name != row.family) {
@@ -156,7 +163,7 @@ impl Page {
             others: others.iter().map(|(run, _)| label(run)).collect(),
             families,
             rules: analysis.rules.clone(),
-            scenarios: details.map(|(scenario, row)| detail(scenario, row, cpus)).collect(),
+            scenarios: details.map(|(scenario, row)| detail(scenario, row, cpus, link(&row.name))).collect(),
             columns: COLUMNS,
             has_claims: !analysis.claims.is_empty(),
             counted: counted(&analysis.claims),
@@ -227,7 +234,7 @@ fn gain(measured: Option<&Measured>) -> String {
     measured.and_then(|measured| measured.speed_up).map_or("-".into(), |speed_up| ratio(speed_up.median))
 }
 
-fn detail(scenario: &Scenario, row: &Row, cpus: usize) -> Detail {
+fn detail(scenario: &Scenario, row: &Row, cpus: usize, criterion: Option<String>) -> Detail {
     let shown = [(row.serial, "serial"), (row.threads, "threads"), (row.processes, "processes")];
     let panels: Vec<_> = shown
         .into_iter()
@@ -244,6 +251,8 @@ fn detail(scenario: &Scenario, row: &Row, cpus: usize) -> Detail {
         error: row.error.clone().unwrap_or_default(),
         panels: panels.iter().map(|panel| panel.draw(longest)).collect(),
         scaling: scaling::draw(row, cpus),
+        shares: shares::draw(row),
+        criterion: criterion.unwrap_or_default(),
         reasons: row.reasons.clone(),
         isolation: comparison(&row.isolation, ["processes are faster", "threads are faster"]),
         parallel: comparison(&row.parallel, ["it is faster", "serial is faster"]),
