@@ -48,10 +48,14 @@ impl Facts {
                 records.iter().filter_map(|record| Some(value(record)? / f64::from(record.batches.max(1)))),
             )
         };
+        let wall = each(&|record| Some(record.wall_ns as f64))?;
+        // One batch has its spans: if it was another sort of batch, they show what happens otherwise not.
+        let is_usual = |lanes: &Lanes| (0.7..1.4).contains(&(lanes.total / wall));
         let lanes = all.iter().find_map(|record| Lanes::of(record.spans.as_deref()?, record.shape.workers));
+        let lanes = lanes.filter(is_usual);
         let number = |value: Option<u64>| value.map(|value| value as f64);
         Some(Facts {
-            wall: each(&|record| Some(record.wall_ns as f64))?,
+            wall,
             user: each(&|record| number(record.usage.user_ns)),
             system: each(&|record| number(record.usage.system_ns)),
             queue: each(&|record| number(record.usage.run_queue_wait_ns)),

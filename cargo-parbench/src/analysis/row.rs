@@ -153,7 +153,7 @@ fn reasons(run: &RunFile, scenario: &Scenario, row: &Row) -> Vec<Reason> {
     };
     let ceiling = |workers: usize| {
         let copies =
-            row.variants.iter().filter(|variant| variant.executor == "ceiling" && variant.workers <= workers);
+            row.variants.iter().filter(|variant| variant.executor == "ceiling" && variant.workers == workers);
         copies.max_by_key(|variant| variant.workers)?.speed_up.map(|speed_up| speed_up.median)
     };
     let speed_up = |index: Option<usize>| row.variants[index?].speed_up.map(|speed_up| speed_up.median);

@@ -72,8 +72,12 @@ pub(crate) fn table(analysis: &Analysis) -> String {
             None => "- | -".into(),
         };
         let serial = of(row.serial).map_or("-".into(), |serial| duration(serial.time_ns));
-        let why: Vec<_> =
-            row.reasons.iter().map(|reason| format!("{}: {}", reason.way, reason.sentence)).collect();
+        let why: Vec<_> = row
+            .reasons
+            .iter()
+            .filter(|reason| reason.cause != "unclear")
+            .map(|reason| format!("{}: {}", reason.way, reason.sentence))
+            .collect();
         let why: Vec<_> = why.into_iter().chain(last_gain(row)).collect();
         let why = row.error.clone().unwrap_or_else(|| why.join("; "));
         let (threads, processes) = (cells(of(row.threads)), cells(of(row.processes)));
