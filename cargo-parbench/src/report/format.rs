@@ -33,10 +33,14 @@ pub(crate) fn bytes(bytes: f64) -> String {
     format!("{}\u{a0}{unit}", digits(value))
 }
 
-/// Three significant digits.
+/// Three significant digits; two below a tenth, where the first zeros are long enough.
 fn digits(value: f64) -> String {
     match value.abs() {
-        value if value < 0.0995 && value > 0.0 => format!("{value:.3}"),
+        0.0 => "0.00".into(),
+        abs if abs < 0.0995 => {
+            let decimals = (1.0 - abs.log10().floor()).min(6.0) as usize;
+            format!("{value:.decimals$}")
+        }
         abs if abs < 9.995 => format!("{value:.2}"),
         abs if abs < 99.95 => format!("{value:.1}"),
         _ => format!("{value:.0}"),
@@ -57,6 +61,10 @@ mod tests {
         assert_eq!(
             (ratio(3.974), ratio(0.035), ratio(123.4)),
             ("3.97x".into(), "0.035x".into(), "123x".into())
+        );
+        assert_eq!(
+            (ratio(0.00123), ratio(0.0), ratio(-0.035), ratio(1e-9)),
+            ("0.0012x".into(), "0.00x".into(), "-0.035x".into(), "0.000000x".into())
         );
         assert_eq!((percent(0.0312), percent(0.5)), ("3.1\u{a0}%".into(), "50\u{a0}%".into()));
         assert_eq!((bytes(8e7), bytes(512.0)), ("80.0\u{a0}MB".into(), "512\u{a0}B".into()));

@@ -1,8 +1,11 @@
 //! The page: one file that needs nothing else, made from run files through a template.
 
+mod claims;
+mod how;
 mod scaling;
 mod shares;
 mod timeline;
+mod verdict;
 mod view;
 
 use anyhow::{Context, Result};

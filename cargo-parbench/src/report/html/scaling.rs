@@ -4,11 +4,14 @@ use std::fmt::Write;
 
 use super::coordinate;
 use crate::analysis::{Measured, Row};
+use crate::report::format::ratio;
 
 const WIDTH: f64 = 300.0;
-const HEIGHT: f64 = 180.0;
+const HEIGHT: f64 = 165.0;
 const LEFT: f64 = 30.0;
-const BOTTOM: f64 = 34.0;
+const BOTTOM: f64 = 20.0;
+/// Series stand this far beside each other: their intervals would cover each other.
+const BESIDE: f64 = 7.0;
 
 /// The executors that are drawn: name, colour, shape.
 const SERIES: [(&str, &str, &str); 5] = [
@@ -23,13 +26,15 @@ const SERIES: [(&str, &str, &str); 5] = [
 pub(super) fn draw(row: &Row, cpus: usize) -> String {
     let drawn = |variant: &&Measured| variant.speed_up.is_some() && variant.executor != "serial";
     let mut counts: Vec<_> = row.variants.iter().filter(drawn).map(|variant| variant.workers).collect();
-    counts.sort_unstable();
-    counts.dedup();
     if counts.is_empty() {
         return String::new();
     }
+    // The ideal begins there, also where one worker was not measured.
+    counts.push(1);
+    counts.sort_unstable();
+    counts.dedup();
     let most = row.variants.iter().filter_map(|variant| variant.speed_up).map(|speed_up| speed_up.median);
-    let top = most.fold(1.2, f64::max) * 1.1;
+    let top = most.fold(1.2, f64::max) * 1.15;
     // Counts are doublings, mostly: the same distance from one to the next.
     let place = |workers: usize| counts.iter().position(|count| *count == workers).unwrap_or(0) as f64 + 0.5;
     let x = |workers: usize| LEFT + place(workers) * (WIDTH - LEFT) / counts.len() as f64;
@@ -55,15 +60,10 @@ pub(super) fn draw(row: &Row, cpus: usize) -> String {
             "<path d=\"M{LEFT} {at}H{WIDTH}\" stroke=\"var(--line)\"/><text x=\"26\" y=\"{at}\" dy=\"4\" text-anchor=\"end\">{tick}x</text>"
         );
     }
-    let ideal: Vec<_> = counts
-        .iter()
-        .filter(|count| **count as f64 <= top)
-        .map(|count| format!("{} {}", coordinate(x(*count)), coordinate(y(*count as f64))))
-        .collect();
     let _ = write!(
         svg,
         "<path d=\"M{}\" fill=\"none\" stroke=\"var(--soft)\" stroke-dasharray=\"3 3\"/>",
-        ideal.join("L")
+        ideal(&counts, top, x, y)
     );
     for count in &counts {
         let _ = write!(
@@ -73,30 +73,52 @@ pub(super) fn draw(row: &Row, cpus: usize) -> String {
             coordinate(HEIGHT - BOTTOM + 18.0)
         );
     }
-    let mut legend = Vec::new();
-    for (executor, colour, shape) in SERIES {
-        let points: Vec<_> = row.variants.iter().filter(|variant| variant.executor == executor).collect();
-        if points.is_empty() {
-            continue;
-        }
-        legend.push(format!("<tspan fill=\"var(--{colour})\">{}</tspan> {executor}", symbol(shape)));
-        for variant in points {
+    let shown: Vec<_> = SERIES
+        .into_iter()
+        .filter(|(executor, ..)| {
+            row.variants.iter().filter(drawn).any(|variant| variant.executor == *executor)
+        })
+        .collect();
+    let (mut legend, mut numbers) = (String::new(), Vec::new());
+    for (index, (executor, colour, shape)) in shown.iter().enumerate() {
+        let word = if *executor == "ceiling" { "independent copies (measured ceiling)" } else { executor };
+        let _ = write!(
+            legend,
+            "<span class=\"key\"><span class=\"{colour}\">{}</span> {word}</span> · ",
+            symbol(shape)
+        );
+        let aside = (index as f64 - (shown.len() - 1) as f64 / 2.0) * BESIDE;
+        for variant in row.variants.iter().filter(|variant| variant.executor == *executor) {
             let Some(speed_up) = variant.speed_up else { continue };
-            svg += &mark(
-                shape,
-                colour,
-                x(variant.workers),
-                [speed_up.median, speed_up.low, speed_up.high].map(y),
-            );
+            numbers.push(format!("{} {}", variant.name, ratio(speed_up.median)));
+            let heights = [speed_up.median, speed_up.low, speed_up.high].map(y);
+            svg += &mark(shape, colour, x(variant.workers) + aside, heights);
         }
     }
     format!(
         "<figure><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\"><title>Speed-up of {name} against workers</title>\
-         <desc>The table beside it has the numbers.</desc>{svg}<text x=\"{LEFT}\" y=\"{last}\">{legend} · dashed: ideal</text></svg></figure>",
+         <desc>{numbers}.</desc>{svg}</svg><figcaption class=\"soft\">Speed-up by workers: {legend}dashed: ideal</figcaption></figure>",
         name = super::escaped(&row.name),
-        last = coordinate(HEIGHT - 1.0),
-        legend = legend.join("  "),
+        numbers = super::escaped(&numbers.join(", ")),
     )
+}
+
+/// The line of as many times as workers, up to where it leaves the figure.
+fn ideal(counts: &[usize], top: f64, x: impl Fn(usize) -> f64, y: impl Fn(f64) -> f64) -> String {
+    let mut points = Vec::new();
+    for (index, &count) in counts.iter().enumerate() {
+        if count as f64 <= top {
+            points.push(format!("{} {}", coordinate(x(count)), coordinate(y(count as f64))));
+            continue;
+        }
+        if let Some(&before) = index.checked_sub(1).and_then(|index| counts.get(index)) {
+            let part = (top - before as f64) / (count - before) as f64;
+            let left = x(before) + part * (x(count) - x(before));
+            points.push(format!("{} {}", coordinate(left), coordinate(y(top))));
+        }
+        break;
+    }
+    points.join("L")
 }
 
 /// A shape as a letter, for the legend.

@@ -20,21 +20,21 @@ pub(super) fn draw(row: &Row) -> String {
         };
         let name = super::escaped(&row.variants[index].name);
         let _ = write!(bars, "<text x=\"0\" y=\"{}\">{name}</text>", coordinate(y + 11.0));
+        let _ = write!(bars, "<g fill=\"var(--{class})\" stroke=\"var(--{class})\">");
         let mut x = LEFT;
-        for (share, opacity) in [(lanes.work, ".9"), (lanes.gaps, ".4"), (lanes.tail, ".12")] {
-            let width = share * (WIDTH - LEFT);
+        for (share, opacity) in [(lanes.work, ".9"), (lanes.gaps, ".4"), (lanes.tail, ".1")] {
+            let width = share.max(0.0) * (WIDTH - LEFT);
+            let (left, wide) = (coordinate(x), coordinate(width));
             let _ = write!(
                 bars,
-                "<rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"12\" fill=\"var(--{class})\" fill-opacity=\"{opacity}\" \
-                 stroke=\"var(--{class})\" stroke-width=\".7\"/>",
-                coordinate(x),
-                coordinate(y + 1.0),
-                coordinate(width.max(0.0))
+                "<path d=\"M{left} {}h{wide}v12h-{wide}z\" fill-opacity=\"{opacity}\"/>",
+                y + 1.0
             );
             x += width;
         }
+        bars += "</g>";
         words.push(format!(
-            "{name}: {} in tasks, {} between them, {} behind the last",
+            "{name} {}, {}, {}",
             percent(lanes.work),
             percent(lanes.gaps),
             percent(lanes.tail)
@@ -46,7 +46,7 @@ pub(super) fn draw(row: &Row) -> String {
     }
     let height = coordinate(y + 14.0);
     format!(
-        "<figure><svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\"><title>Where the workers' time went</title><desc>{}.</desc>{bars}\
+        "<figure><svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\"><title>Where the workers' time went</title><desc>In tasks, between them, behind the last: {}.</desc>{bars}\
          <text x=\"{LEFT}\" y=\"{}\">in tasks, between them, behind the last</text></svg></figure>",
         words.join("; "),
         coordinate(y + 10.0)

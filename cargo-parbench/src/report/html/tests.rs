@@ -1,7 +1,7 @@
 //! Tests of the page: one file, the same each time, small, and whole in a browser.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,18 @@ use crate::run_file::{Judged, Options, Program, Scenario, Way};
 
 /// A made-up run of so many scenarios, each with so many tasks.
 fn run(scenarios: usize, tasks: u32) -> RunFile {
-    let ways = [("serial", Way::Serial), ("threads", Way::Threads), ("processes", Way::Processes)];
+    run_with(scenarios, tasks, &[2])
+}
+
+/// The same with these counts of workers.
+fn run_with(scenarios: usize, tasks: u32, counts: &[usize]) -> RunFile {
+    let ways = [
+        ("serial", Way::Serial),
+        ("threads", Way::Threads),
+        ("rayon", Way::Threads),
+        ("processes", Way::Processes),
+        ("forkserver", Way::Processes),
+    ];
     let record = |executor: &str, workers: usize, round: u32, replica: u32, wall_ns: u64| {
         let mut record = Record::default();
         record.executor = executor.into();
@@ -37,24 +48,31 @@ fn run(scenarios: usize, tasks: u32) -> RunFile {
         for round in 0..7 {
             let jitter = 1_000 * u64::from(round);
             records.push(record("serial", 1, round, 0, 20_000_000 + jitter));
-            for replica in 0..2 {
-                records.push(record("threads", 2, round, replica, 10_000_000 + jitter));
-                records.push(record("processes", 2, round, replica, 15_000_000 + jitter));
+            for (&count, replica) in counts.iter().flat_map(|count| [(count, 0), (count, 1)]) {
+                let of = |name, ns: u64| record(name, count, round, replica, ns * 2 / count as u64 + jitter);
+                records.push(of("threads", 10_000_000));
+                records.push(of("processes", 15_000_000));
+                if counts.len() > 1 {
+                    records.push(of("rayon", 12_000_000));
+                    records.push(of("forkserver", 16_000_000));
+                }
             }
         }
         Scenario {
             name: format!("scenario_{number}<&>"),
-            family: "compute".into(),
+            family: format!("family {}", number / 4),
             judged: Judged { threads: Some("threads/2".into()), processes: Some("processes/2".into()) },
             records,
             ..Scenario::default()
         }
     };
     let ways: BTreeMap<_, _> = ways.map(|(name, way)| (name.to_string(), way)).into();
+    let program =
+        |number| Program { family: format!("family {number}"), ways: ways.clone(), ..Program::default() };
     RunFile {
         id: "a run".into(),
         options: Options { launches: 1, rounds: 6, ..Options::default() },
-        programs: vec![Program { family: "compute".into(), ways, ..Program::default() }],
+        programs: (0..7).map(program).collect(),
         scenarios: (0..scenarios).map(scenario).collect(),
         ..RunFile::default()
     }
@@ -91,6 +109,10 @@ fn a_page_of_all_scenarios_and_of_thousands_of_tasks_is_small() {
     assert!(bytes < 400_000, "{bytes}");
     let bytes = rendered(run(27, 5_000)).len();
     assert!(bytes < 400_000, "{bytes}");
+    // A run that is not quick, on a machine with many CPUs.
+    let bytes = rendered(run_with(27, 100, &[1, 2, 4, 8])).len();
+    assert!(bytes < 400_000, "{bytes}");
+    assert!(include_str!("../../../templates/table.js").len() < 4_096);
 }
 
 #[test]
@@ -100,8 +122,16 @@ fn several_runs_stand_side_by_side() {
         (run, analysis)
     });
     let html = page(&pair, &|name| Some(format!("../criterion/{name}"))).unwrap();
-    assert_eq!(html.matches("unknown revision").count(), 1, "{html}");
     assert!(html.contains("href=\"../criterion/scenario_0"), "{html}");
+    // Both are of one build: their names tell them apart.
+    assert!(html.contains("<th scope=\"col\" colspan=\"2\">a run</th>"), "{html}");
+    assert!(html.contains("All that was measured, a run"), "{html}");
+    let [first, (mut second, _)] = pair;
+    second.build.revision = Some("abc".into());
+    let analysis = Analysis::of(&second);
+    assert!(
+        page(&[first, (second, analysis)], &|_| None).unwrap().contains("colspan=\"2\">0 CPUs, abc</th>")
+    );
     assert!(page(&[], &|_| None).is_err());
 }
 
@@ -112,46 +142,63 @@ fn browser() -> Option<PathBuf> {
     folders.iter().flat_map(|folder| names.map(|name| folder.join(name))).find(|path| path.is_file())
 }
 
+/// What a page says in the end as its title, in a browser's window of that width; `None` where the browser does not end.
+fn title(browser: &Path, folder: &Path, page: &str, width: u32) -> Option<String> {
+    let out = folder.join("dom");
+    let mut child = Command::new(browser)
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", "--virtual-time-budget=2000"])
+        .arg(format!("--window-size={width},1080"))
+        .arg(format!("--user-data-dir={}", folder.display()))
+        .arg(format!("file://{}", folder.join(page).display()))
+        .stdin(Stdio::null())
+        .stdout(std::fs::File::create(&out).unwrap())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let began = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if began.elapsed() > Duration::from_secs(60) {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            println!("skipped: the browser does not end");
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let dom = std::fs::read_to_string(&out).unwrap();
+    Some(dom.split("<title>").nth(1)?.split('<').next()?.to_string())
+}
+
 #[test]
-fn a_browser_shows_it_without_an_error_and_cuts_nothing_off() {
+fn a_browser_shows_all_rows_on_one_screen_cuts_nothing_off_and_sorts() {
     let Some(browser) = browser() else {
         println!("skipped: there is no browser here");
         return;
     };
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("report.html");
-    // The page tells, in its title, how far it is wider than the window.
-    let measure = "<script>document.title='wider by '+(document.documentElement.scrollWidth-innerWidth)</script></body>";
-    std::fs::write(&file, rendered(run(27, 20)).replace("</body>", measure)).unwrap();
-    for width in [1_280, 500] {
-        let mut command = Command::new(&browser);
-        command.args([
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--dump-dom",
-            "--virtual-time-budget=2000",
-        ]);
-        command
-            .arg(format!("--window-size={width},1080"))
-            .arg(format!("--user-data-dir={}", folder.path().display()));
-        command.arg(format!("file://{}", file.display())).stdin(Stdio::null()).stderr(Stdio::null());
-        let out = folder.path().join("dom");
-        command.stdout(std::fs::File::create(&out).unwrap());
-        let mut child = command.spawn().unwrap();
-        let began = Instant::now();
-        while child.try_wait().unwrap().is_none() {
-            if began.elapsed() > Duration::from_secs(60) {
-                child.kill().unwrap();
-                child.wait().unwrap();
-                println!("skipped: the browser does not end");
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        let dom = std::fs::read_to_string(&out).unwrap();
-        let title = dom.split("<title>").nth(1).unwrap_or_default().split('<').next().unwrap_or_default();
-        let wider: i32 = title.trim_start_matches("wider by ").parse().unwrap_or(i32::MAX);
-        assert!(wider <= 0, "{width}: {title}");
+    // The page tells how far it is wider than the window, where its first table ends, and its first and last row once it is
+    // sorted by name, downwards.
+    let measure = "<script>addEventListener('load',function(){var t=document.getElementById('verdict'),\
+        d=document.documentElement,e=t.getBoundingClientRect().bottom,b=t.querySelector('button');b.click();b.click();\
+        var r=t.querySelectorAll('tbody tr:not([hidden]) a');\
+        var s=[d.scrollWidth-innerWidth,Math.ceil(e),r[0].textContent,r[r.length-1].textContent].join(' ');\
+        document.title=s;parent.postMessage(s,'*')})</script></body>";
+    let page = rendered(run(27, 20)).replace("</body>", measure);
+    std::fs::write(folder.path().join("page.html"), page).unwrap();
+    // A window is 500 pixels wide at least; a frame may be as narrow as a phone.
+    let frame = "<title></title><script>onmessage=function(e){document.title=e.data}</script>\
+        <iframe src=\"page.html\" width=\"390\" height=\"800\"></iframe>";
+    std::fs::write(folder.path().join("phone.html"), frame).unwrap();
+    for (page, width) in [("page.html", 1_280), ("page.html", 500), ("phone.html", 500)] {
+        let Some(title) = title(&browser, folder.path(), page, width) else { return };
+        let told: Vec<_> = title.split(' ').collect();
+        let [wider, end, first, last] = told[..] else { panic!("{page} at {width}: {title}") };
+        assert!(wider.parse::<i32>().unwrap() <= 0, "{page} at {width}: {title}");
+        assert!(width != 1_280 || end.parse::<i32>().unwrap() <= 1_080, "{page} at {width}: {title}");
+        assert_eq!(
+            (first, last),
+            ("scenario_9&lt;&amp;&gt;", "scenario_0&lt;&amp;&gt;"),
+            "{page} at {width}"
+        );
     }
 }

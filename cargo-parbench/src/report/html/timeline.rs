@@ -16,10 +16,10 @@ const TOP: f64 = 20.0;
 
 /// One panel.
 pub(super) struct Panel<'a> {
-    /// Such as `threads/2`.
-    pub(super) title: String,
-    /// `serial`, `threads` or `processes`: its colour.
+    /// `serial`, `threads` or `processes`: its name and its colour.
     pub(super) class: &'static str,
+    /// Executor, workers and tasks.
+    pub(super) about: String,
     pub(super) spans: &'a [TaskSpan],
 }
 
@@ -59,16 +59,15 @@ impl Panel<'_> {
         let axis = axis(longest, scale, height);
         let colour = format!("var(--{})", self.class);
         let what = if by_task { "a line for each task" } else { "a lane for each worker" };
-        let title = escaped(&self.title);
+        let about = escaped(&self.about);
         format!(
-            "<figure><figcaption><b class=\"pick {class}\">{title}</b> <span class=\"soft\">{tasks} tasks</span></figcaption>\
-             <svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\"><title>Timeline of {title}</title><desc>{tasks} tasks, {what}; \
+            "<figure><figcaption><b class=\"pick {class}\">{class}</b> <span class=\"soft\">{about}</span></figcaption>\
+             <svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\"><title>Timeline, {class}</title><desc>{about}; {what}; \
              the whole takes {text}.</desc>{axis}<rect x=\"0\" y=\"3\" width=\"{whole}\" height=\"12\" fill=\"{colour}\"/>\
              <text class=\"ink\" x=\"{label}\" y=\"13\">{text}</text>\
              <g transform=\"scale(.5)\"><path d=\"{pale}\" stroke=\"{colour}\" stroke-opacity=\".35\" stroke-width=\"{thick}\"/>\
              <path d=\"{bars}\" stroke=\"{colour}\" stroke-opacity=\".8\" stroke-width=\"{thick}\"/></g></svg></figure>",
             class = self.class,
-            tasks = self.spans.len(),
             height = coordinate(height),
             whole = coordinate(whole),
             label = coordinate(whole + 4.0),

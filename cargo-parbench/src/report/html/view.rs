@@ -3,29 +3,17 @@
 use askama::Template;
 use parbench::TaskSpan;
 
+use super::claims::{Group, groups};
+use super::how::measured_how;
+use super::verdict::{Family, families, labels};
 use super::{scaling, shares, timeline::Panel};
-use crate::analysis::{Analysis, Comparison, Facts, Interval, Judgement, Measured, Outcome, Row, Verdict};
+use crate::analysis::{Analysis, Comparison, Facts, Interval, Measured, Row, Verdict};
 use crate::drive::variant_name;
-use crate::report::claims::{counted, word};
-use crate::report::format::{bytes, duration, percent, ratio};
+use crate::report::claims::counted;
+use crate::report::format::{bytes, duration, ratio};
 use crate::report::markdown::how;
-use crate::report::terminal::{last_gain, pick_words};
-use crate::run_file::{RunFile, Scenario, Way};
-
-/// A speed-up of this much fills a bar.
-const FULL_BAR: f64 = 4.0;
-const BAR_WIDTH: f64 = 112.0;
-
-/// The families of the articles' scenarios.
-const ABOUT: [(&str, &str); 7] = [
-    ("network", "waiting on a network"),
-    ("files", "reading and writing files"),
-    ("compute", "computing with next to no data"),
-    ("matrix", "kernels on matrices"),
-    ("transfer", "moving large data"),
-    ("overhead", "the price of the executors"),
-    ("isolation", "what threads share and processes do not"),
-];
+use crate::report::terminal::last_gain;
+use crate::run_file::{RunFile, Scenario};
 
 const COLUMNS: [&str; 13] = [
     "time",
@@ -47,11 +35,14 @@ const COLUMNS: [&str; 13] = [
 #[template(path = "report.html")]
 pub(super) struct Page {
     style: &'static str,
+    script: &'static str,
     machine: String,
     answer: String,
     trust: String,
     others: Vec<String>,
     families: Vec<Family>,
+    /// Columns of the first table.
+    width: usize,
     rules: Vec<String>,
     scenarios: Vec<Detail>,
     columns: [&'static str; COLUMNS.len()],
@@ -60,36 +51,6 @@ pub(super) struct Page {
     claims: Vec<Group>,
     how: Vec<(&'static str, String)>,
     other_runs: Vec<Other>,
-}
-
-struct Family {
-    name: String,
-    about: &'static str,
-    rows: Vec<Line>,
-}
-
-struct Line {
-    name: String,
-    serial: String,
-    bars: [Bar; 2],
-    pick: String,
-    pick_class: &'static str,
-    others: Vec<String>,
-    why: String,
-    outcomes: Vec<Pill>,
-}
-
-struct Bar {
-    class: &'static str,
-    width: f64,
-    more: bool,
-    text: String,
-}
-
-#[derive(Clone, PartialEq)]
-struct Pill {
-    class: &'static str,
-    word: &'static str,
 }
 
 struct Detail {
@@ -105,27 +66,18 @@ struct Detail {
     isolation: String,
     parallel: String,
     last_gain: String,
-    table: Vec<Cells>,
+    /// One for each run, the first without a title.
+    tables: Vec<Table>,
+}
+
+struct Table {
+    title: String,
+    lines: Vec<Cells>,
 }
 
 struct Cells {
     name: String,
     cells: Vec<String>,
-}
-
-struct Group {
-    title: String,
-    open: bool,
-    claims: Vec<Claim>,
-}
-
-struct Claim {
-    outcome: Pill,
-    claim: String,
-    articles: String,
-    theirs: String,
-    ours: String,
-    why: String,
 }
 
 struct Other {
@@ -140,30 +92,29 @@ impl Page {
         others: &[(RunFile, Analysis)],
         link: &dyn Fn(&str) -> Option<String>,
     ) -> Page {
-        let mut families: Vec<Family> = Vec::new();
-        for row in &analysis.scenarios {
-            if families.last().is_none_or(|family| family.name != row.family) {
-                let about = ABOUT.iter().find(|(name, _)| *name == row.family).map_or("", |(_, about)| about);
-                families.push(Family { name: row.family.clone(), about, rows: Vec::new() });
-            }
-            let line = line(row, analysis, others);
-            if let Some(family) = families.last_mut() {
-                family.rows.push(line);
-            }
-        }
         let cpus = run.programs.first().map_or(1, |program| {
             program.header.machine.cpus_allowed.min(program.header.machine.physical_cores).max(1)
         });
+        let names = labels(run, others);
+        let others_named: Vec<_> =
+            names.iter().map(String::as_str).zip(others.iter().map(|(_, analysis)| analysis)).collect();
         let details = run.scenarios.iter().zip(&analysis.scenarios);
         Page {
             style: include_str!("../../../templates/style.css"),
+            script: include_str!("../../../templates/table.js"),
             machine: how(run),
             answer: analysis.answer.clone(),
             trust: analysis.trust.clone(),
-            others: others.iter().map(|(run, _)| label(run)).collect(),
-            families,
+            others: names.clone(),
+            families: families(analysis, others),
+            width: 8 + 2 * others.len() + usize::from(!analysis.claims.is_empty()),
             rules: analysis.rules.clone(),
-            scenarios: details.map(|(scenario, row)| detail(scenario, row, cpus, link(&row.name))).collect(),
+            scenarios: details
+                .map(|(scenario, row)| Detail {
+                    criterion: link(&row.name).unwrap_or_default(),
+                    ..detail(scenario, row, cpus, &others_named)
+                })
+                .collect(),
             columns: COLUMNS,
             has_claims: !analysis.claims.is_empty(),
             counted: counted(&analysis.claims),
@@ -174,75 +125,26 @@ impl Page {
     }
 }
 
-/// The machine and the build of a run in a few words.
-fn label(run: &RunFile) -> String {
-    let cpus = run.programs.first().map_or(0, |program| program.header.machine.cpus_allowed);
-    format!("{cpus} CPUs, {}", run.build.revision.as_deref().unwrap_or("unknown revision"))
-}
-
 fn other((run, analysis): &(RunFile, Analysis)) -> Other {
     Other { title: how(run), answer: analysis.answer.clone(), trust: analysis.trust.clone() }
 }
 
-fn line(row: &Row, analysis: &Analysis, others: &[(RunFile, Analysis)]) -> Line {
-    let of = |index: Option<usize>| index.map(|index| &row.variants[index]);
-    let (way, pick) = pick_words(row);
-    let pick_class = match (way, &row.pick) {
-        (_, None) => "open",
-        (Some(Way::Threads), _) => "threads",
-        (Some(Way::Processes), _) => "processes",
-        _ => "serial",
-    };
-    let beside = others.iter().map(|(_, analysis)| {
-        let row = analysis.scenarios.iter().find(|other| other.name == row.name);
-        row.map_or("-".into(), |row| {
-            let variant = row.pick.as_ref().map(|pick| &row.variants[pick.variant]);
-            format!("{} {}", pick_words(row).1, gain(variant))
-        })
-    });
-    let why = row.error.as_ref().map(|_| "no verdict: a batch failed".to_string());
-    let why = why.or_else(|| {
-        row.reasons
-            .iter()
-            .find(|reason| reason.cause != "unclear")
-            .map(|reason| format!("{}: {}", reason.way, reason.sentence))
-    });
-    let about = analysis.claims.iter().filter(|claim| claim.scenarios.contains(&row.name));
-    let mut outcomes: Vec<_> =
-        about.map(|claim| pill(claim.outcome)).filter(|pill| pill.word != "not measured").collect();
-    outcomes.sort_by_key(|pill| pill.word);
-    outcomes.dedup();
-    Line {
-        name: row.name.clone(),
-        serial: of(row.serial).map_or("-".into(), |serial| duration(serial.time_ns)),
-        bars: [bar(of(row.threads), "threads"), bar(of(row.processes), "processes")],
-        pick: pick.replace('/', " / "),
-        pick_class,
-        others: beside.collect(),
-        why: why.unwrap_or_default(),
-        outcomes,
-    }
-}
-
-fn bar(measured: Option<&Measured>, class: &'static str) -> Bar {
-    let speed_up = measured.and_then(|measured| measured.speed_up).map_or(0.0, |speed_up| speed_up.median);
-    let width = (speed_up / FULL_BAR).min(1.0) * BAR_WIDTH;
-    Bar { class, width: (width * 10.0).round() / 10.0, more: speed_up > FULL_BAR, text: gain(measured) }
-}
-
-fn gain(measured: Option<&Measured>) -> String {
-    measured.and_then(|measured| measured.speed_up).map_or("-".into(), |speed_up| ratio(speed_up.median))
-}
-
-fn detail(scenario: &Scenario, row: &Row, cpus: usize, criterion: Option<String>) -> Detail {
+fn detail(scenario: &Scenario, row: &Row, cpus: usize, others: &[(&str, &Analysis)]) -> Detail {
     let shown = [(row.serial, "serial"), (row.threads, "threads"), (row.processes, "processes")];
     let panels: Vec<_> = shown
         .into_iter()
         .filter_map(|(index, class)| {
-            let title = row.variants[index?].name.clone();
-            Some(Panel { spans: spans(scenario, &title)?, title, class })
+            let measured = &row.variants[index?];
+            let spans = spans(scenario, &measured.name)?;
+            let median = row.facts.get(index?).and_then(|facts| facts.task);
+            Some(Panel { spans, class, about: about(class, measured, median) })
         })
         .collect();
+    let of_others = others.iter().filter_map(|(name, analysis)| {
+        let row = analysis.scenarios.iter().find(|other| other.name == row.name)?;
+        Some(table(format!(", {name}"), row))
+    });
+    let tables = std::iter::once(table(String::new(), row)).chain(of_others).collect();
     // Where serial takes many times as long, the others are still to be seen.
     let longest = panels.iter().map(Panel::total).max().unwrap_or(1);
     Detail {
@@ -252,13 +154,31 @@ fn detail(scenario: &Scenario, row: &Row, cpus: usize, criterion: Option<String>
         panels: panels.iter().map(|panel| panel.draw(longest)).collect(),
         scaling: scaling::draw(row, cpus),
         shares: shares::draw(row),
-        criterion: criterion.unwrap_or_default(),
+        criterion: String::new(),
         reasons: row.reasons.clone(),
         isolation: comparison(&row.isolation, ["processes are faster", "threads are faster"]),
         parallel: comparison(&row.parallel, ["it is faster", "serial is faster"]),
         last_gain: last_gain(row).map(|text| text + ".").unwrap_or_default(),
-        table: row.variants.iter().zip(&row.facts).map(|(measured, facts)| cells(measured, facts)).collect(),
+        tables,
     }
+}
+
+/// What a panel shows, beside the way: the executor, if it is not the way's own, workers, tasks and how long one takes.
+fn about(class: &str, measured: &Measured, median: Option<f64>) -> String {
+    let executor =
+        if measured.executor == class { String::new() } else { format!("{}, ", measured.executor) };
+    let counted = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let workers = match class {
+        "serial" => String::new(),
+        _ => format!("{}, ", counted(measured.workers, "worker")),
+    };
+    let median = median.map_or(String::new(), |median| format!(", median {}", duration(median)));
+    format!("{executor}{workers}{}{median}", counted(measured.tasks, "task"))
+}
+
+fn table(title: String, row: &Row) -> Table {
+    let lines = row.variants.iter().zip(&row.facts).map(|(measured, facts)| cells(measured, facts));
+    Table { title, lines: lines.collect() }
 }
 
 /// The spans of the batch of a variant that were kept.
@@ -303,106 +223,4 @@ fn cells(measured: &Measured, facts: &Facts) -> Cells {
             measured.rounds.to_string(),
         ],
     }
-}
-
-fn pill(outcome: Outcome) -> Pill {
-    let class = match outcome {
-        Outcome::Holds => "holds",
-        Outcome::Refuted => "refuted",
-        Outcome::Unclear => "unclear",
-        Outcome::Reported => "reported",
-        Outcome::NotMeasured => "notmeasured",
-    };
-    Pill { class, word: word(outcome) }
-}
-
-/// What the GIL made true first, then the rest by article.
-fn groups(claims: &[Judgement]) -> Vec<Group> {
-    let group = |title: &str, open, wanted: &dyn Fn(&Judgement) -> bool| {
-        let claims: Vec<_> = claims.iter().filter(|claim| wanted(claim)).map(claim).collect();
-        Group { title: format!("{title} ({})", claims.len()), open, claims }
-    };
-    let mut groups = vec![group("What Python's global lock made true", true, &|claim| claim.gil)];
-    let mut articles: Vec<&String> = claims.iter().filter_map(|claim| claim.articles.first()).collect();
-    articles.sort();
-    articles.dedup();
-    for article in articles {
-        groups.push(group(&format!("Article {article}"), false, &|claim| {
-            !claim.gil && claim.articles.first() == Some(article)
-        }));
-    }
-    groups.retain(|group| !group.claims.is_empty());
-    groups
-}
-
-fn claim(judgement: &Judgement) -> Claim {
-    Claim {
-        outcome: pill(judgement.outcome),
-        claim: judgement.claim.clone(),
-        articles: judgement.articles.join(", "),
-        theirs: judgement.article.clone().unwrap_or_default(),
-        ours: judgement.ours.clone().unwrap_or_default(),
-        why: judgement.why.clone(),
-    }
-}
-
-fn measured_how(run: &RunFile, analysis: &Analysis) -> Vec<(&'static str, String)> {
-    let header = run.programs.first().map(|program| &program.header);
-    let known = |value: Option<String>| value.unwrap_or_else(|| "unknown".into());
-    let machine = header.map(|header| &header.machine);
-    let kind = if run.options.quick { "quick, differences of 20 %" } else { "full" };
-    vec![
-        (
-            "kind",
-            format!(
-                "{kind}; {} launches of {} rounds, size {}",
-                run.options.launches, run.options.rounds, run.options.size
-            ),
-        ),
-        ("processor", known(machine.and_then(|machine| machine.cpu.clone()))),
-        (
-            "CPUs",
-            machine.map_or("unknown".into(), |machine| {
-                let quota = machine.cpu_quota.map_or("none".into(), |quota| format!("{quota:.2} CPUs"));
-                format!(
-                    "{} allowed, {} physical cores, quota {quota}",
-                    machine.cpus_allowed, machine.physical_cores
-                )
-            }),
-        ),
-        (
-            "memory",
-            known(machine.and_then(|machine| machine.memory_bytes).map(|memory| bytes(memory as f64))),
-        ),
-        ("system", known(machine.and_then(|machine| machine.system.clone()))),
-        (
-            "allocator",
-            header
-                .and_then(|header| header.allocator.clone())
-                .unwrap_or_else(|| "the system's own policy".into()),
-        ),
-        ("compiler", known(run.build.rustc.clone())),
-        ("profile", run.build.profile.clone()),
-        (
-            "revision",
-            known(run.build.revision.clone())
-                + if run.build.dirty == Some(true) { ", with changes" } else { "" },
-        ),
-        (
-            "load",
-            format!(
-                "{} before, {} after",
-                known(run.load_before.map(|load| format!("{load:.2}"))),
-                known(run.load_after.map(|load| format!("{load:.2}")))
-            ),
-        ),
-        (
-            "control",
-            analysis.control.map_or("none".into(), |[middle, largest]| {
-                format!("{} in the median, {} at most", percent(middle), percent(largest))
-            }),
-        ),
-        ("seed", run.options.seed.to_string()),
-        ("run", run.id.clone()),
-    ]
 }
