@@ -47,7 +47,7 @@ pub(super) fn draw(row: &Row) -> String {
     let height = coordinate(y + 14.0);
     format!(
         "<figure><svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\"><title>Where the workers' time went</title><desc>In tasks, between them, behind the last: {}.</desc>{bars}\
-         <text x=\"{LEFT}\" y=\"{}\">in tasks, between them, behind the last</text></svg></figure>",
+         <text x=\"0\" y=\"{}\">Workers' time: in tasks, between, behind the last</text></svg></figure>",
         words.join("; "),
         coordinate(y + 10.0)
     )
