@@ -33,7 +33,7 @@ pub(super) fn draw(row: &Row, cpus: usize) -> String {
     counts.push(1);
     counts.sort_unstable();
     counts.dedup();
-    let most = row.variants.iter().filter_map(|variant| variant.speed_up).map(|speed_up| speed_up.median);
+    let most = row.variants.iter().filter_map(|variant| variant.speed_up).map(|speed_up| speed_up.high);
     let top = most.fold(1.2, f64::max) * 1.15;
     // Counts are doublings, mostly: the same distance from one to the next.
     let place = |workers: usize| counts.iter().position(|count| *count == workers).unwrap_or(0) as f64 + 0.5;
@@ -52,7 +52,8 @@ pub(super) fn draw(row: &Row, cpus: usize) -> String {
             coordinate(HEIGHT - BOTTOM)
         );
     }
-    let whole = (1..=top.floor() as usize).filter(|tick| top < 6.0 || tick.is_power_of_two());
+    let whole = (1..=top.floor() as usize)
+        .filter(|tick| top < 6.0 || (tick.is_power_of_two() && *tick as f64 * 12.0 > top));
     for tick in whole {
         let at = coordinate(y(tick as f64));
         let _ = write!(

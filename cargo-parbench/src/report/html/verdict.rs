@@ -10,7 +10,7 @@ use crate::run_file::{RunFile, Way};
 const FULL_BAR: f64 = 4.0;
 const BAR_WIDTH: f64 = 112.0;
 /// A reason of more characters is shown up to its first part; the whole stands with its scenario.
-const LONG_REASON: usize = 64;
+const LONG_REASON: usize = 58;
 
 /// The families of the articles' scenarios.
 const ABOUT: [(&str, &str); 7] = [

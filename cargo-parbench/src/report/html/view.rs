@@ -31,6 +31,9 @@ const COLUMNS: [&str; 13] = [
     "rounds",
 ];
 
+/// The order in which a table has them; others follow.
+const EXECUTORS: [&str; 6] = ["serial", "threads", "rayon", "processes", "forkserver", "ceiling"];
+
 #[derive(Template)]
 #[template(path = "report.html")]
 pub(super) struct Page {
@@ -177,8 +180,12 @@ fn about(class: &str, measured: &Measured, median: Option<f64>) -> String {
 }
 
 fn table(title: String, row: &Row) -> Table {
-    let lines = row.variants.iter().zip(&row.facts).map(|(measured, facts)| cells(measured, facts));
-    Table { title, lines: lines.collect() }
+    let mut variants: Vec<_> = row.variants.iter().zip(&row.facts).collect();
+    // The records are in the random order of a round.
+    let place =
+        |executor: &str| EXECUTORS.iter().position(|name| *name == executor).unwrap_or(EXECUTORS.len());
+    variants.sort_by_key(|(measured, _)| (place(&measured.executor), measured.workers, measured.tasks));
+    Table { title, lines: variants.into_iter().map(|(measured, facts)| cells(measured, facts)).collect() }
 }
 
 /// The spans of the batch of a variant that were kept.
