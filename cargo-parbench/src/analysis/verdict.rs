@@ -1,7 +1,7 @@
 //! The rule that decides whether two variants differ. It stands here and nowhere else.
 //!
 //! Each round gives one ratio of the two. Their median lies, in at least 96 of 100 cases, in the interval of
-//! [`interval`](super::rounds::interval).
+//! [`interval`].
 //! - *Clear*: the interval lies wholly beyond ± the larger of 3 % and the control, and so does the median of every launch.
 //! - *Tie*: it lies wholly inside ± 5 %.
 //! - Otherwise *open*. With fewer than six rounds there is no verdict.
