@@ -56,7 +56,7 @@ fn a_workload_of_ones_own_runs_on_every_executor() {
 
 #[test]
 fn a_workload_of_ones_own_has_all_modes() {
-    assert!(bench(&["parbench", "list"]).contains(r#"{"name":"words","workers":[1,2,4],"nested":false}"#));
+    assert!(bench(&["parbench", "list"]).contains(r#"{"name":"words","workers":[1,2,4],"nested":false,"#));
     let printed = bench(&["parbench", "rounds", "words", "--rounds", "2", "--ceiling", "--judged", "none"]);
     let (headers, records) = read_records(printed.as_bytes()).unwrap();
     assert_eq!(headers.len(), 2, "a round for each of two launches");
