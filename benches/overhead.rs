@@ -2,6 +2,10 @@
 
 use parbench::scenarios;
 
+/// Counts, where a comparison asks for it.
+#[global_allocator]
+static ALLOCATOR: parbench::CountingAllocator = parbench::CountingAllocator;
+
 fn main() {
     parbench::bench::main(scenarios::OVERHEAD);
 }

@@ -21,9 +21,10 @@ use crate::executors::{self, ExecutorKind, Isolation};
 use crate::fixtures;
 use crate::measure::variant::Selection;
 use crate::measure::{cell, criterion, rounds};
-use crate::program::{self, Role};
+use crate::program::{self, Role, injection};
 use crate::scenario::Scenario;
-use crate::wire::VERSION;
+use crate::usage::allocations;
+pub use crate::wire::VERSION;
 use crate::worker;
 use crate::workload::Scaling;
 
@@ -62,10 +63,12 @@ fn list<T: Copy + 'static>(items: impl IntoIterator<Item = impl Borrow<T>>) -> &
 }
 
 fn run_mode(scenarios: &'static [Scenario], executors: &'static [&'static ExecutorKind]) {
+    allocations::count_if_asked();
     program::allocator::set_policy();
     program::limits::survive_file_limit();
     // In a worker too: it would run the code of another workload.
     exit_on_error(Scenario::check_names(scenarios));
+    exit_on_error(injection::parse());
     let Some((mode, arguments)) = program::mode() else {
         program::lifetime::end_on_signals_as_first_process();
         return program::set_role(Role::Main);
@@ -163,6 +166,8 @@ pub struct Listed {
     pub cold: bool,
     /// Whether its tasks mostly wait.
     pub waits: bool,
+    /// The workload's type, with its modules: where its code is.
+    pub workload: String,
 }
 
 fn print_list(
@@ -174,7 +179,8 @@ fn print_list(
         |kind: &&'static ExecutorKind| ListedExecutor { name: kind.name.into(), isolation: kind.isolation };
     let executors = executors.iter().map(executor).collect();
     writeln!(results, "{}", serde_json::to_string(&Listing { parbench: VERSION.into(), executors })?)?;
-    for Scenario { name, workers, properties, .. } in scenarios {
+    for scenario in scenarios {
+        let Scenario { name, workers, properties, .. } = scenario;
         let listed = Listed {
             name: name.to_string(),
             workers: workers.to_vec(),
@@ -182,6 +188,7 @@ fn print_list(
             weak: properties.scaling == Scaling::Weak,
             cold: properties.cold,
             waits: properties.waits,
+            workload: scenario.type_name().into(),
         };
         writeln!(results, "{}", serde_json::to_string(&listed)?)?;
     }

@@ -68,6 +68,7 @@ pub use scenario::{Prepared, Scenario};
 pub use shape::{MAX_PARALLELISM, Shape};
 pub use span::TaskSpan;
 pub use usage::Usage;
+pub use usage::allocations::CountingAllocator;
 pub use workload::{Inputs, Properties, Scaling, Size, Split, Workload};
 
 /// The Rust examples of the README, compiled.

@@ -62,6 +62,11 @@ impl Scenario {
         (self.prepare)(size).with_context(|| format!("cannot prepare `{}`", self.name))
     }
 
+    /// The workload's type, as the compiler names it.
+    pub(crate) fn type_name(&self) -> &'static str {
+        (self.type_name)()
+    }
+
     /// A worker of this scenario, its state not made yet: what a worker process runs tasks with.
     pub(crate) fn worker(&self) -> Box<dyn ErasedWorker> {
         (self.make_worker)()
@@ -123,7 +128,7 @@ fn folder_name(name: &str) -> String {
 
 /// A scenario's inputs and the fixtures that they need, of which jobs are made.
 pub struct Prepared {
-    make_job: Box<dyn Fn(usize) -> Arc<dyn Job>>,
+    make_job: Box<dyn Fn(usize, Option<usize>) -> Arc<dyn Job>>,
     digest: Box<dyn Fn() -> Result<u64>>,
     answers_may_differ: bool,
 }
@@ -132,7 +137,12 @@ impl Prepared {
     /// A job over the inputs for an executor whose parallelism is at most `workers`; with [`crate::Scaling::Weak`] it has as
     /// many tasks as workers.
     pub fn job(&self, workers: usize) -> Arc<dyn Job> {
-        (self.make_job)(workers)
+        (self.make_job)(workers, None)
+    }
+
+    /// The same over the first few inputs, unless it has as many tasks as workers.
+    pub(crate) fn job_of_first(&self, tasks: Option<usize>, workers: usize) -> Arc<dyn Job> {
+        (self.make_job)(workers, tasks)
     }
 
     /// A digest of the inputs, to see whether two processes have prepared the same; see [`Workload::input_digest`].
@@ -164,8 +174,9 @@ fn prepare<W: Workload>(size: Size) -> Result<Prepared> {
         let digests = digested.tasks.iter().map(W::input_digest).collect::<Result<Vec<_>>>()?;
         Ok(Packet::pack(&digests)?.digest())
     };
-    let make_job =
-        move |workers| Arc::new(TypedJob::<W>::scaled(Arc::clone(&inputs), workers)) as Arc<dyn Job>;
+    let make_job = move |workers, first| {
+        Arc::new(TypedJob::<W>::scaled(Arc::clone(&inputs), workers, first)) as Arc<dyn Job>
+    };
     Ok(Prepared { make_job: Box::new(make_job), digest: Box::new(digest), answers_may_differ })
 }
 

@@ -3,6 +3,7 @@
 mod analysis;
 mod cli;
 mod drive;
+mod gate;
 mod programs;
 mod provenance;
 mod report;
@@ -24,6 +25,8 @@ struct Arguments {
 enum Command {
     /// What a run says of the articles' claims
     Claims(cli::claims::Claims),
+    /// What got slower between two revisions: a gate for pull requests
+    Compare(Box<cli::compare::Compare>),
     /// What on this machine will spoil a run, and what to do about it
     Doctor(cli::doctor::Doctor),
     /// The scenarios of this package's bench programs
@@ -42,13 +45,19 @@ fn main() -> ExitCode {
     }
     let result = match Arguments::parse_from(arguments).command {
         Command::Claims(claims) => claims.run(),
+        Command::Compare(compare) => return finish(compare.run()),
         Command::Doctor(doctor) => doctor.run(),
         Command::List(list) => list.run(),
         Command::Report(report) => report.run(),
         Command::Run(run) => run.run(),
     };
+    finish(result.map(|()| 0))
+}
+
+/// The exit status of a command; an error is a sentence and status 2.
+fn finish(result: anyhow::Result<u8>) -> ExitCode {
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => ExitCode::from(status),
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::from(2)

@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::run_file::Way;
 
 /// Which package, built how: options as cargo has them.
-#[derive(Args, Debug, Default)]
+#[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Cargo {
     /// Path to Cargo.toml
     #[arg(long, value_name = "PATH")]
@@ -36,18 +36,26 @@ pub(crate) struct Cargo {
     /// Cargo says nothing while it builds
     #[arg(short, long)]
     quiet: bool,
+    /// Where cargo is started, if not here: which configuration it reads depends on that.
+    #[arg(skip)]
+    started_in: Option<PathBuf>,
 }
 
 /// A bench program with parbench's main.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Program {
     /// The bench target's name: the family.
     pub(crate) bench: String,
     pub(crate) executable: PathBuf,
+    /// The version of parbench that it has.
+    pub(crate) version: String,
     /// Where the workers of each of its executors are.
     pub(crate) ways: BTreeMap<String, Way>,
     pub(crate) scenarios: Vec<Listed>,
 }
+
+/// The version of parbench that drives programs of the same.
+pub(crate) const VERSION: &str = parbench::bench::VERSION;
 
 /// How the variables begin in which cargo describes the package of the program that it runs.
 const DESCRIBED: [&str; 5] =
@@ -66,6 +74,24 @@ impl Cargo {
     pub(crate) fn package(&self) -> PathBuf {
         let folder = self.manifest_path.as_deref().and_then(Path::parent);
         folder.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).into()
+    }
+
+    /// The package's manifest, as cargo finds it from here.
+    pub(crate) fn manifest(&self) -> Result<PathBuf> {
+        if let Some(path) = &self.manifest_path {
+            return path.canonicalize().with_context(|| format!("cannot find {}", path.display()));
+        }
+        let mut command = cargo();
+        command.args(["locate-project", "--message-format", "plain"]).stderr(Stdio::inherit());
+        let output = command.output().context("cannot start cargo")?;
+        ensure!(output.status.success(), "there is no package here ({})", output.status);
+        Ok(String::from_utf8(output.stdout).context("the package's path is not UTF-8")?.trim_end().into())
+    }
+
+    /// The same of a package elsewhere, built in this target folder.
+    pub(crate) fn of(&self, manifest: PathBuf, target: &Path) -> Cargo {
+        let started_in = manifest.parent().map(Path::to_path_buf);
+        Cargo { manifest_path: Some(manifest), target_dir: Some(target.into()), started_in, ..self.clone() }
     }
 
     /// The folder of what is built, where runs are kept too.
@@ -96,7 +122,8 @@ impl Cargo {
                 Some((listing, scenarios)) => {
                     let way = |executor: ListedExecutor| Ok((executor.name, Way::of(executor.isolation)?));
                     let ways = listing.executors.into_iter().map(way).collect::<Result<_>>()?;
-                    programs.push(Program { bench, executable, ways, scenarios });
+                    let version = listing.parbench;
+                    programs.push(Program { bench, executable, version, ways, scenarios });
                 }
                 None if self.quiet => {}
                 None => eprintln!("note: the bench program `{bench}` has a main of its own and is left out"),
@@ -110,25 +137,45 @@ impl Cargo {
     /// The bench targets and their executables.
     fn build(&self) -> Result<Vec<(String, PathBuf)>> {
         let mut command = cargo();
-        command.args(["bench", "--no-run", "--message-format=json-render-diagnostics"]);
+        command.args(["bench", "--no-run"]);
+        for (option, value) in self.bench.iter().map(|name| ("--bench", name)) {
+            command.args([option, value]);
+        }
+        if let Some(profile) = &self.profile {
+            command.args(["--profile", profile]);
+        }
+        self.executables(command, &[])
+    }
+
+    /// Builds one bench program again, linked with these arguments.
+    pub(crate) fn link(&self, bench: &str, arguments: &[&str]) -> Result<PathBuf> {
+        let mut command = cargo();
+        command.args(["rustc", "--bench", bench, "--profile", self.profile()]);
+        let built = self.executables(command, arguments)?;
+        let found = built.into_iter().find(|(name, _)| name == bench);
+        found.map(|(_, executable)| executable).with_context(|| format!("cargo built no `{bench}`"))
+    }
+
+    /// What a command of cargo builds, with the options that all have in common.
+    fn executables(&self, mut command: Command, rustc: &[&str]) -> Result<Vec<(String, PathBuf)>> {
+        command.arg("--message-format=json-render-diagnostics");
+        if let Some(folder) = &self.started_in {
+            command.current_dir(folder);
+        }
         let options = [("--manifest-path", &self.manifest_path), ("--target-dir", &self.target_dir)];
         for (option, value) in
             options.into_iter().filter_map(|(option, value)| Some((option, value.as_ref()?)))
         {
             command.arg(option).arg(value);
         }
-        let names = [
-            ("--profile", self.profile.as_slice()),
-            ("--bench", &self.bench),
-            ("--features", &self.features),
-        ];
-        for (option, value) in
-            names.into_iter().flat_map(|(option, values)| values.iter().map(move |value| (option, value)))
-        {
-            command.args([option, value]);
+        for features in &self.features {
+            command.args(["--features", features]);
         }
         if self.quiet {
             command.arg("--quiet");
+        }
+        if !rustc.is_empty() {
+            command.arg("--").args(rustc);
         }
         let output = command.stderr(Stdio::inherit()).output().context("cannot start cargo")?;
         if !output.status.success() {

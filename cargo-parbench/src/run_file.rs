@@ -145,22 +145,29 @@ impl RunFile {
         serde_json::from_value(value).with_context(|| format!("{} is not a run file", path.display()))
     }
 
-    /// Writes it beside the path and renames it: a crash or a full disk leaves the file that was there.
+    /// Writes it; see [`write_json`].
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
-        let place = || format!("cannot write the run file {}", path.display());
-        let beside = path.with_extension("json.part");
-        let written = (|| {
-            if let Some(folder) = path.parent() {
-                fs::create_dir_all(folder)?;
-            }
-            let mut file = fs::File::create(&beside)?;
-            file.write_all(&serde_json::to_vec(self)?)?;
-            file.sync_all()?;
-            fs::rename(&beside, path)
-        })();
-        if written.is_err() {
-            let _ = fs::remove_file(&beside);
-        }
-        written.with_context(place)
+        write_json(path, self).with_context(|| format!("cannot write the run file {}", path.display()))
     }
+}
+
+/// Writes a document beside its path and renames it: a crash or a full disk leaves the file that was there.
+///
+/// # Errors
+/// The system's; it does not name the path.
+pub(crate) fn write_json(path: &Path, document: &impl Serialize) -> Result<()> {
+    let beside = path.with_extension("json.part");
+    let written: std::io::Result<()> = (|| {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let mut file = fs::File::create(&beside)?;
+        file.write_all(&serde_json::to_vec(document)?)?;
+        file.sync_all()?;
+        fs::rename(&beside, path)
+    })();
+    if written.is_err() {
+        let _ = fs::remove_file(&beside);
+    }
+    Ok(written?)
 }

@@ -68,11 +68,14 @@ impl<W: Workload> TypedJob<W> {
     }
 
     /// The tasks that the workload makes of prepared inputs for this number of workers: as many as inputs, unless it scales
-    /// weakly or splits them.
-    pub(crate) fn scaled(inputs: Arc<Inputs<W::Input>>, workers: usize) -> Self {
+    /// weakly or splits them; no more than `first`, if it is given, of a workload that does not scale weakly.
+    pub(crate) fn scaled(inputs: Arc<Inputs<W::Input>>, workers: usize, first: Option<usize>) -> Self {
         let split = W::SPLIT.map(|split| split(&inputs.tasks, workers)).filter(|tasks| !tasks.is_empty());
         let tasks = match W::SCALING {
-            Scaling::Strong => split.as_ref().unwrap_or(&inputs.tasks).len(),
+            Scaling::Strong => {
+                let all = split.as_ref().unwrap_or(&inputs.tasks).len();
+                first.map_or(all, |first| first.clamp(1, all))
+            }
             Scaling::Weak => workers,
         };
         TypedJob::with_tasks(inputs, split, tasks, workers)
@@ -241,7 +244,7 @@ mod tests {
     fn a_split_makes_the_same_work_into_other_tasks() {
         let inputs = Arc::new(Runs::prepare(Size::Smoke).unwrap());
         for (workers, expected) in [(1, vec![55]), (2, vec![15, 40]), (4, vec![6, 15, 24, 10])] {
-            let job = TypedJob::<Runs>::scaled(Arc::clone(&inputs), workers);
+            let job = TypedJob::<Runs>::scaled(Arc::clone(&inputs), workers, None);
             assert_eq!(job.tasks(), expected.len());
             (0..job.tasks()).for_each(|task| _ = job.run(0, task).unwrap());
             let sums: Vec<u32> =
@@ -250,9 +253,15 @@ mod tests {
             job.check().unwrap();
         }
         assert_eq!(
-            TypedJob::<Runs>::scaled(inputs, 0).tasks(),
+            TypedJob::<Runs>::scaled(Arc::clone(&inputs), 0, None).tasks(),
             1,
             "none were made, so the input is the task"
         );
+        for (first, expected) in [(0, 1), (3, 3), (9, 4)] {
+            let job = TypedJob::<Runs>::scaled(Arc::clone(&inputs), 4, Some(first));
+            assert_eq!(job.tasks(), expected);
+            (0..expected).for_each(|task| _ = job.run(0, task).unwrap());
+            job.check().unwrap();
+        }
     }
 }

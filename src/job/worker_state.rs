@@ -8,6 +8,7 @@ use super::{Cause, catch_cause};
 use crate::data::packet::{Message, Packet};
 use crate::data::probe::{self, Variety};
 use crate::panic::catch_panic;
+use crate::program::injection;
 use crate::span::{Stamps, now};
 use crate::workload::Workload;
 
@@ -45,8 +46,10 @@ impl<W: Workload> WorkerState<W> {
     pub(super) fn run(&mut self, input: &W::Input) -> Result<(Stamps, W::Output), Cause> {
         let state = self.get_or_make()?;
         let started = now();
+        let injected = injection::begin();
         // Formatting the error also runs the workload's code.
         let result = catch_panic(|| W::run(state, input).map_err(|error| Cause::error(&error)));
+        injected.end(started);
         let stopped = now();
         match result {
             Ok(output) => Ok((Stamps { started, stopped }, output?)),

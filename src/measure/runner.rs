@@ -68,13 +68,18 @@ pub struct Observation {
 }
 
 impl Runner {
-    /// Starts the executor, unless each batch does.
-    pub(crate) fn start(scenario: &Scenario, variant: Variant, prepared: &Prepared) -> Result<Runner> {
+    /// Starts the executor, unless each batch does. A batch has the `first` tasks only, if that is given.
+    pub(crate) fn start(
+        scenario: &Scenario,
+        variant: Variant,
+        first: Option<usize>,
+        prepared: &Prepared,
+    ) -> Result<Runner> {
         let mut options = PoolOptions::new(variant.shape);
         if scenario.properties.nested {
             options = options.inner_threads(None);
         }
-        let job = prepared.job(variant.load.parallelism());
+        let job = prepared.job_of_first(first, variant.load.parallelism());
         let started = now();
         let executor = if scenario.properties.cold { None } else { Some(variant.kind.start(&options)?) };
         let start_ns = now() - started;

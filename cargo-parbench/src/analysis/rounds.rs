@@ -95,7 +95,7 @@ fn outermost(count: usize) -> Option<usize> {
 }
 
 /// The median of some numbers.
-pub(super) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
+pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<_> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
     let last = values.len().checked_sub(1)?;

@@ -88,7 +88,7 @@ fn spread(logs: impl Iterator<Item = f64>) -> Option<f64> {
 }
 
 #[cfg(test)]
-mod simulation;
+pub(crate) mod simulation;
 
 #[cfg(test)]
 mod tests {

@@ -1,10 +1,13 @@
 //! A file for each command.
 
 pub(crate) mod claims;
+pub(crate) mod compare;
 pub(crate) mod doctor;
 pub(crate) mod list;
 pub(crate) mod report;
 pub(crate) mod run;
+mod self_test;
+mod trend;
 
 use std::fs;
 use std::io::{self, Write};

@@ -22,6 +22,12 @@ pub(crate) fn percent(share: f64) -> String {
     if percent.abs() < 9.95 { format!("{percent:.1}\u{a0}%") } else { format!("{percent:.0}\u{a0}%") }
 }
 
+/// A change such as `+3.1 %`.
+pub(crate) fn signed_percent(share: f64) -> String {
+    let sign = if share < 0.0 { "" } else { "+" };
+    format!("{sign}{}", percent(share))
+}
+
 /// A number of bytes such as `80.0 MB`.
 pub(crate) fn bytes(bytes: f64) -> String {
     let (value, unit) = match bytes {
@@ -67,6 +73,10 @@ mod tests {
             ("0.0012x".into(), "0.00x".into(), "-0.035x".into(), "0.000000x".into())
         );
         assert_eq!((percent(0.0312), percent(0.5)), ("3.1\u{a0}%".into(), "50\u{a0}%".into()));
+        assert_eq!(
+            (signed_percent(0.0312), signed_percent(-0.5)),
+            ("+3.1\u{a0}%".into(), "-50\u{a0}%".into())
+        );
         assert_eq!((bytes(8e7), bytes(512.0)), ("80.0\u{a0}MB".into(), "512\u{a0}B".into()));
     }
 }

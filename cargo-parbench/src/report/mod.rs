@@ -1,6 +1,7 @@
 //! Shows a run. Everything here is made from the run file and its analysis; nothing measures.
 
 mod claims;
+pub(crate) mod comparison;
 mod csv;
 pub(crate) mod format;
 mod html;

@@ -45,8 +45,12 @@ pub struct CellSpec {
     pub shape: Shape,
     /// With weak scaling: as many tasks, if they are not as many as workers.
     pub tasks: Option<usize>,
+    /// Without weak scaling: only so many tasks, the first ones, if there are more.
+    pub first: Option<usize>,
     /// How large the inputs are.
     pub size: Size,
+    /// Variables that it has besides this program's environment.
+    pub environment: Vec<(String, String)>,
     /// How long it may take to get ready, and to run an observation, before it is killed.
     pub timeout: Duration,
 }
@@ -60,6 +64,8 @@ impl CellSpec {
             executor: executor.into(),
             shape: shape.into(),
             tasks: None,
+            first: None,
+            environment: Vec::new(),
             size: Size::Default,
             timeout: Duration::from_secs(300),
         }
@@ -117,6 +123,10 @@ impl Cell {
         if let Some(tasks) = spec.tasks {
             command.args(["--tasks", &tasks.to_string()]);
         }
+        if let Some(first) = spec.first {
+            command.args(["--first", &first.to_string()]);
+        }
+        command.envs(spec.environment.iter().map(|(name, value)| (name, value)));
         // Ctrl-C reaches the whole foreground group: outside it, the cell ends after its driver, in order.
         command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("cannot start a process for {spec}"))?;

@@ -17,7 +17,7 @@ use crate::scenario::Scenario;
 use crate::wire::VERSION;
 use crate::workload::Size;
 
-/// The main of `parbench cell SCENARIO VARIANT [--tasks N] [--size SIZE]`.
+/// The main of `parbench cell SCENARIO VARIANT [--tasks N] [--first N] [--size SIZE]`.
 pub(crate) fn main(
     scenarios: &'static [Scenario],
     executors: &[&'static ExecutorKind],
@@ -47,7 +47,8 @@ fn serve(
 ) -> Result<()> {
     let (scenario, variant, size) = parse(scenarios, executors, arguments)?;
     let prepared = scenario.prepare(size)?;
-    let mut runner = Runner::start(scenario, variant, &prepared)?;
+    let first = arguments.get_one("first").copied();
+    let mut runner = Runner::start(scenario, variant, first, &prepared)?;
     let mut answers = Vec::new();
     let (ready_ns, batch_ns) = runner.warm_up(|job| {
         answers = (0..job.tasks()).map(|task| Ok(job.answer(task)?.digest())).collect::<Result<_>>()?;
@@ -76,6 +77,7 @@ fn command() -> Arguments {
         Arg::new("scenario").required(true).value_name("SCENARIO"),
         Arg::new("variant").required(true).value_name("VARIANT").help("Such as threads/4"),
         Arg::new("tasks").long("tasks").value_parser(value_parser!(usize)).help("With weak scaling"),
+        Arg::new("first").long("first").value_parser(value_parser!(usize)).help("Only the first tasks"),
         Arg::new("size").long("size").value_parser(str::parse::<Size>).default_value("default"),
     ])
 }

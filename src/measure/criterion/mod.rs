@@ -118,7 +118,7 @@ fn warm_up(
         *prepared = Some(scenario.prepare(selection.size)?);
     }
     let prepared = prepared.as_ref().context("it was made just now")?;
-    let warm = warm.insert(Runner::start(scenario, variant, prepared)?);
+    let warm = warm.insert(Runner::start(scenario, variant, None, prepared)?);
     let began = Instant::now();
     run(warm, 1)?;
     Ok(began.elapsed())

@@ -8,10 +8,10 @@ use super::{Bounds, control, judge};
 use crate::analysis::Verdict;
 
 /// Numbers that look random (splitmix64).
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn uniform(&mut self) -> f64 {
+    pub(crate) fn uniform(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -19,7 +19,7 @@ impl Random {
     }
 
     /// Normally distributed (Box and Muller).
-    fn normal(&mut self, deviation: f64) -> f64 {
+    pub(crate) fn normal(&mut self, deviation: f64) -> f64 {
         let (one, other) = (1.0 - self.uniform(), self.uniform());
         deviation * (-2.0 * one.ln()).sqrt() * (std::f64::consts::TAU * other).cos()
     }

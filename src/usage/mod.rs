@@ -1,5 +1,7 @@
 //! What a batch cost: CPU time, waiting for a CPU, memory, context switches, page faults, and moving data.
 
+pub(crate) mod allocations;
+
 use std::fs;
 use std::mem::MaybeUninit;
 use std::ops::{Add, Sub};
@@ -34,6 +36,10 @@ pub struct Usage {
     pub moved_bytes: Option<u64>,
     /// Time spent packing, unpacking and copying inputs and outputs for another process, summed over all threads, ns.
     pub packing_ns: Option<u64>,
+    /// Calls that asked the allocator for memory; `None` unless a comparison has them counted.
+    pub allocations: Option<u64>,
+    /// What they asked for, bytes.
+    pub allocated_bytes: Option<u64>,
 }
 
 /// Whether the calling thread's wait for a CPU counts.
@@ -58,6 +64,8 @@ impl Usage {
         major_faults: Some(0),
         moved_bytes: Some(0),
         packing_ns: Some(0),
+        allocations: Some(0),
+        allocated_bytes: Some(0),
     };
 
     /// What this process has used so far, with all its living threads.
@@ -72,7 +80,10 @@ impl Usage {
             libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr());
             usage.assume_init()
         };
+        let (allocations, allocated_bytes) = allocations::counted().unzip();
         Usage {
+            allocations,
+            allocated_bytes,
             run_queue_wait_ns: run_queue_wait_ns(caller),
             peak_bytes: peak_bytes(),
             moved_bytes: Some(0),
@@ -115,6 +126,8 @@ impl Usage {
             major_faults: both(self.major_faults, other.major_faults),
             moved_bytes: both(self.moved_bytes, other.moved_bytes),
             packing_ns: both(self.packing_ns, other.packing_ns),
+            allocations: both(self.allocations, other.allocations),
+            allocated_bytes: both(self.allocated_bytes, other.allocated_bytes),
         }
     }
 

@@ -1,0 +1,217 @@
+//! The rule of the gate, in one place: which ratios of two programs, block by block, are a change. Pure functions.
+//!
+//! It was fixed before the runs that prove it. Simulated in [`simulation`]; METHODOLOGY.md has the table.
+
+use serde::{Deserialize, Serialize};
+
+use crate::analysis::Interval;
+use crate::analysis::rounds::{interval, median};
+
+/// The blocks of a stage: with fewer, the test of the second stage could never be passed.
+pub(crate) const BLOCKS: u32 = 7;
+
+/// From which ratio on a change is one, as a ratio minus 1.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Bound {
+    /// What is not above this is no change. 0.02: 2 %.
+    pub(crate) threshold: f64,
+    /// What is found as good as always, and ruled out where a row is said not to have changed.
+    pub(crate) promise: f64,
+}
+
+impl Bound {
+    /// CPU time, whose noise is a per cent or two: by default 2 %, and 5 % are found.
+    pub(crate) fn cpu(threshold: f64) -> Bound {
+        Bound { threshold, promise: 2.5 * threshold }
+    }
+
+    /// Wall time and parallelism, which other programs disturb.
+    pub(crate) const WALL: Bound = Bound { threshold: 0.1, promise: 0.2 };
+
+    /// The first stage asks for three quarters of it.
+    fn suspicious(self) -> f64 {
+        (0.75 * self.threshold).ln_1p()
+    }
+}
+
+/// What a row's ratios say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Word {
+    Slower,
+    Faster,
+    NoClearChange,
+    /// Too noisy to rule out what is promised to be found.
+    #[default]
+    NotJudged,
+}
+
+impl Word {
+    /// For a person.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Word::Slower => "slower",
+            Word::Faster => "faster",
+            Word::NoClearChange => "no clear change",
+            Word::NotJudged => "not judged",
+        }
+    }
+}
+
+/// After the first stage: whether a row is to be looked at again, because it may have changed or because it is too noisy.
+pub(crate) fn is_suspect(first: &[f64], bound: Bound) -> bool {
+    let changed = |sign: f64| {
+        let signed: Vec<_> = first.iter().map(|log| sign * log).collect();
+        median(signed.iter().copied()).is_some_and(|median| median > bound.suspicious())
+            && wilcoxon(&signed) < 0.05
+    };
+    changed(1.0) || changed(-1.0)
+}
+
+/// Whether the blocks rule out a change as large as the promise, in either direction.
+pub(crate) fn rules_out(logs: &[f64], bound: Bound) -> bool {
+    let largest = bound.promise.ln_1p();
+    interval(logs.iter().copied())
+        .is_some_and(|Interval { low, high, .. }| low.ln() > -largest && high.ln() < largest)
+}
+
+/// The verdict, from the logarithms of head over base in the blocks of the first stage, and of the second: empty for a row
+/// that was no suspect.
+pub(crate) fn judge(first: &[f64], second: &[f64], bound: Bound) -> Word {
+    let pooled = [first, second].concat();
+    if is_suspect(first, bound) && second.len() >= BLOCKS as usize {
+        for (sign, word) in [(1.0, Word::Slower), (-1.0, Word::Faster)] {
+            let above = |logs: &[f64]| {
+                median(logs.iter().map(|log| sign * log)).is_some_and(|log| log > bound.threshold.ln_1p())
+            };
+            let beyond: Vec<_> =
+                pooled.iter().map(|log| sign * log - (bound.threshold / 2.0).ln_1p()).collect();
+            if above(&pooled) && above(second) && wilcoxon(&beyond) < 0.01 {
+                return word;
+            }
+        }
+    }
+    let settled = if second.is_empty() { first } else { &pooled };
+    if first.len() >= BLOCKS as usize && rules_out(settled, bound) {
+        Word::NoClearChange
+    } else {
+        Word::NotJudged
+    }
+}
+
+/// Wilcoxon's signed-rank test, exact and one-sided: how likely at least as large a sum of the ranks of the positive values
+/// is, if each value were as likely negative. Equal sizes share their mean rank.
+///
+/// Wilcoxon, *Individual comparisons by ranking methods*, Biometrics Bulletin 1 (1945).
+pub(crate) fn wilcoxon(values: &[f64]) -> f64 {
+    let mut values: Vec<_> = values.iter().copied().filter(|value| *value != 0.0).collect();
+    values.sort_by(|a, b| a.abs().total_cmp(&b.abs()));
+    // Twice the ranks: halves come from ties.
+    let mut ranks = Vec::with_capacity(values.len());
+    for group in values.chunk_by(|a, b| a.abs().to_bits() == b.abs().to_bits()) {
+        let first = ranks.len();
+        ranks.extend(group.iter().map(|_| 2 * first + 1 + group.len()));
+    }
+    let observed: usize =
+        values.iter().zip(&ranks).filter(|(value, _)| **value > 0.0).map(|(_, rank)| rank).sum();
+    // How many of all combinations of signs give each sum.
+    let mut counts = vec![1.0];
+    for rank in &ranks {
+        let mut next = vec![0.0; counts.len() + rank];
+        for (sum, count) in counts.iter().enumerate() {
+            next[sum] += count;
+            next[sum + rank] += count;
+        }
+        counts = next;
+    }
+    counts[observed..].iter().sum::<f64>() / 2_f64.powi(ranks.len() as i32)
+}
+
+/// The exact upper bound (95 %) of a rate of which `seen` were seen in `tries`: Clopper and Pearson, Biometrika 26 (1934).
+pub(crate) fn upper_bound(seen: u32, tries: u32) -> f64 {
+    if seen >= tries {
+        return 1.0;
+    }
+    // The rate at which so few are seen in one of 20 cases.
+    let at_most = |rate: f64| {
+        let mut probability = (1.0 - rate).powi(tries as i32);
+        let mut sum = probability;
+        for k in 0..seen {
+            probability *= f64::from(tries - k) / f64::from(k + 1) * rate / (1.0 - rate);
+            sum += probability;
+        }
+        sum
+    };
+    let (mut low, mut high) = (0.0, 1.0);
+    for _ in 0..60 {
+        let middle = f64::midpoint(low, high);
+        if at_most(middle) > 0.05 { low = middle } else { high = middle }
+    }
+    high
+}
+
+#[cfg(test)]
+mod simulation;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The table of critical values for one side: the largest sum of the *smaller* ranks that is significant.
+    /// Wilcoxon and Wilcox, *Some rapid approximate statistical procedures* (1964).
+    #[test]
+    fn wilcoxons_test_agrees_with_the_published_table() {
+        for (count, at_five, at_one) in
+            [(7, 3, Some(0)), (8, 5, Some(1)), (10, 10, Some(5)), (14, 25, Some(15)), (5, 0, None)]
+        {
+            // The values whose negative ranks add up to `sum`.
+            let of_sum = |mut sum: i32| {
+                let mut values: Vec<_> = (1..=count).map(f64::from).collect();
+                for rank in (1..=count).rev().filter(|rank| *rank > 0) {
+                    if rank <= sum {
+                        sum -= rank;
+                        values[rank as usize - 1] *= -1.0;
+                    }
+                }
+                values
+            };
+            assert!(wilcoxon(&of_sum(at_five)) <= 0.05 && wilcoxon(&of_sum(at_five + 1)) > 0.05, "{count}");
+            if let Some(at_one) = at_one {
+                assert!(wilcoxon(&of_sum(at_one)) <= 0.01 && wilcoxon(&of_sum(at_one + 1)) > 0.01, "{count}");
+            }
+        }
+        assert_eq!(wilcoxon(&[1.0; 7]), 1.0 / 128.0);
+        assert_eq!(wilcoxon(&[]), 1.0);
+        // Two of one size share a rank: of four combinations only both positive is as large.
+        assert_eq!(wilcoxon(&[1.0, 1.0, 0.0]), 0.25);
+        assert_eq!(wilcoxon(&[1.0, -1.0]), 0.75);
+    }
+
+    #[test]
+    fn a_bound_of_a_rate_is_the_published_one() {
+        for (seen, tries, expected) in [(0, 60, 0.0487), (0, 20, 0.139), (0, 1_320, 0.002_27), (1, 20, 0.216)]
+        {
+            let bound = upper_bound(seen, tries);
+            assert!((bound - expected).abs() < 0.001, "{seen} of {tries}: {bound}");
+        }
+        assert_eq!(upper_bound(3, 3), 1.0);
+    }
+
+    const CPU: Bound = Bound { threshold: 0.02, promise: 0.05 };
+
+    #[test]
+    fn a_change_needs_both_stages_and_no_change_needs_calm() {
+        let by = |percent: f64| vec![(percent / 100.0).ln_1p(); 7];
+        assert_eq!(judge(&by(5.0), &by(5.0), CPU), Word::Slower);
+        assert_eq!(judge(&by(-5.0), &by(-5.0), CPU), Word::Faster);
+        assert_eq!(judge(&by(4.0), &by(0.0), CPU), Word::NoClearChange);
+        assert_eq!(judge(&by(10.0), &by(0.0), CPU), Word::NotJudged);
+        assert_eq!(judge(&by(0.5), &[], CPU), Word::NoClearChange);
+        // A change that only the first stage has seen is none yet, and not ruled out either.
+        assert_eq!(judge(&by(10.0), &[], CPU), Word::NotJudged);
+        let noisy: Vec<_> = (-3..=3).map(|step| f64::from(step) * 0.03).collect();
+        assert_eq!(judge(&noisy, &[], CPU), Word::NotJudged);
+        assert_eq!(judge(&noisy, &[], Bound::WALL), Word::NoClearChange);
+        assert_eq!(judge(&by(0.0)[..6], &[], CPU), Word::NotJudged);
+    }
+}

@@ -1,0 +1,216 @@
+//! The regression gate: the bench programs of two revisions, observed in turns, and judged in two stages.
+
+pub(crate) mod built;
+pub(crate) mod comparison;
+pub(crate) mod judge;
+pub(crate) mod layouts;
+mod observe;
+pub(crate) mod plan;
+pub(crate) mod revision;
+pub(crate) mod summary;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use self::comparison::{Block, Comparison, Side};
+use self::judge::BLOCKS;
+use self::layouts::{Link, Programs};
+use self::plan::{Plan, Planned};
+
+/// In how many orders of sections the program of a suspect is linked, on each side.
+pub(crate) const LAYOUTS: u32 = 5;
+
+/// What a gate works with while it measures.
+pub(crate) struct Gate<'a> {
+    pub(crate) programs: &'a mut Programs,
+    pub(crate) link: &'a mut Link<'a>,
+    /// Saves what has been measured so far.
+    pub(crate) save: &'a mut dyn FnMut(&Comparison) -> Result<()>,
+    /// Whether a person has had enough.
+    pub(crate) interrupted: &'a dyn Fn() -> bool,
+    pub(crate) deadline: Option<Instant>,
+    /// Of the orders.
+    pub(crate) random: fastrand::Rng,
+    pub(crate) quiet: bool,
+}
+
+impl Gate<'_> {
+    /// Measures the rows of a plan, and judges them.
+    ///
+    /// # Errors
+    /// If it is interrupted, or what has been measured cannot be saved. A row that fails is a row with an error.
+    pub(crate) fn run(mut self, plan: Plan, comparison: &mut Comparison) -> Result<()> {
+        let Plan { rows: mut planned, failed, left_out, gone, new } = plan;
+        (comparison.left_out, comparison.gone, comparison.new) = (left_out, gone, new);
+        self.link_nulls(&planned, comparison);
+        self.stage(1, &mut planned, &failed, comparison)?;
+        if summary::runner_changed(&comparison.rows) {
+            comparison.not_judged = Some(summary::RUNNER_CHANGED.into());
+            return Ok(());
+        }
+        // What may have changed, before what is only noisy.
+        let mut again: Vec<_> =
+            (0..planned.len()).filter(|&at| summary::needs_second(&planned[at].row)).collect();
+        again.sort_by_key(|&at| !summary::may_have_changed(&planned[at].row));
+        let within = self.within_budget(&again, &planned);
+        if within < again.len() {
+            let names: Vec<_> = again[within..].iter().map(|&at| planned[at].row.title()).collect();
+            comparison
+                .notes
+                .push(format!("the budget left no time for a second look at {}", names.join(", ")));
+        }
+        again.truncate(within);
+        let mut suspects = Vec::new();
+        for at in again.iter().copied().collect::<BTreeSet<_>>().into_iter().rev() {
+            suspects.push(planned.remove(at));
+        }
+        if !suspects.is_empty() {
+            self.link_suspects(&suspects, comparison);
+            let others: Vec<_> = planned.iter().map(|planned| planned.row.clone()).chain(failed).collect();
+            self.stage(2, &mut suspects, &others, comparison)?;
+        }
+        comparison.rows.iter_mut().for_each(summary::judge);
+        comparison.rows.sort_by(|a, b| (&a.bench, &a.scenario).cmp(&(&b.bench, &b.scenario)));
+        Ok(())
+    }
+
+    /// How many of some rows there is time for.
+    fn within_budget(&self, again: &[usize], planned: &[Planned]) -> usize {
+        let Some(deadline) = self.deadline else { return again.len() };
+        let mut left = deadline.saturating_duration_since(Instant::now());
+        let mut fits = |at: &&usize| {
+            let cost = planned[**at].cost * 4 * BLOCKS;
+            let fits = cost <= left;
+            left = left.saturating_sub(cost);
+            fits
+        };
+        again.iter().take_while(|at| fits(at)).count()
+    }
+
+    /// Base in another order of sections, for the null arms.
+    fn link_nulls(&mut self, planned: &[Planned], comparison: &mut Comparison) {
+        for planned in planned.iter().filter(|planned| planned.has_null) {
+            if let Err(error) = self.programs.link(Side::Base, &planned.row.bench, 1, self.link) {
+                comparison.notes.push(format!("no order of sections but the linker's own: {error:#}"));
+                return;
+            }
+        }
+    }
+
+    /// Links the programs of suspects in further orders: head's first, whose tree is checked out.
+    fn link_suspects(&mut self, suspects: &[Planned], comparison: &mut Comparison) {
+        let benches: BTreeSet<_> = suspects.iter().map(|suspect| &suspect.row.bench).collect();
+        for side in [Side::Head, Side::Base] {
+            for (bench, layout) in
+                benches.iter().flat_map(|bench| (1..=LAYOUTS).map(move |layout| (bench, layout)))
+            {
+                if !self.quiet {
+                    eprintln!("Linking {bench} of {side:?} in another order, {layout} of {LAYOUTS}");
+                }
+                if let Err(error) = self.programs.link(side, bench, layout, self.link) {
+                    comparison.layouts = 0;
+                    comparison.notes.push(format!("suspects were not linked again: {error:#}"));
+                    return;
+                }
+            }
+        }
+        comparison.layouts = LAYOUTS;
+    }
+
+    /// Seven blocks of each row. `others` are rows that are saved beside them.
+    fn stage(
+        &mut self,
+        stage: u8,
+        planned: &mut [Planned],
+        others: &[comparison::Row],
+        comparison: &mut Comparison,
+    ) -> Result<()> {
+        let mut left: Duration = planned.iter().map(|planned| planned.cost * 4 * BLOCKS).sum();
+        for block in 0..BLOCKS {
+            if !self.quiet {
+                let rows = planned.len();
+                eprintln!(
+                    "Stage {stage}, block {} of {BLOCKS}: {rows} row{}, about {} s left",
+                    block + 1,
+                    if rows == 1 { "" } else { "s" },
+                    left.as_secs()
+                );
+            }
+            let began = Instant::now();
+            let placed = self.place(stage, block, planned)?;
+            let mut order: Vec<_> = (0..planned.len()).collect();
+            self.random.shuffle(&mut order);
+            for at in order {
+                if (self.interrupted)() {
+                    bail!("interrupted");
+                }
+                self.block(stage, &mut planned[at], &placed);
+            }
+            left = began.elapsed() * (BLOCKS - block - 1);
+            comparison.rows =
+                planned.iter().map(|planned| planned.row.clone()).chain(others.iter().cloned()).collect();
+            (self.save)(comparison)?;
+        }
+        Ok(())
+    }
+
+    /// Puts the programs of a block into their slots; in the second stage each of a drawn order of sections.
+    fn place(&mut self, stage: u8, block: u32, planned: &[Planned]) -> Result<Placed> {
+        let mut placed = Placed::new();
+        let has_null = |bench: &str| planned.iter().any(|row| row.has_null && row.row.bench == bench);
+        let benches: BTreeSet<_> = planned.iter().map(|planned| planned.row.bench.clone()).collect();
+        for bench in benches {
+            let mut sides = vec![Side::Base, Side::Head];
+            if stage == 1 && has_null(&bench) {
+                sides.push(Side::Copy);
+                sides.extend(
+                    (!self.programs.layouts(Side::Base, &bench).is_empty()).then_some(Side::Relinked),
+                );
+            }
+            for side in sides {
+                let layout = match (stage, side) {
+                    (1, Side::Relinked) => 1,
+                    (1, _) => 0,
+                    (_, side) => {
+                        let mut layouts = self.programs.layouts(side, &bench);
+                        self.random.shuffle(&mut layouts);
+                        layouts.first().copied().unwrap_or(0)
+                    }
+                };
+                let path = self.programs.place(side, &bench, layout, block)?;
+                placed.insert((bench.clone(), side), (path, layout));
+            }
+        }
+        Ok(placed)
+    }
+
+    /// Observes all sides of a row in a random order and its reverse.
+    fn block(&mut self, stage: u8, planned: &mut Planned, placed: &Placed) {
+        let Planned { row, subject, has_null, .. } = planned;
+        if row.error.is_some() {
+            return;
+        }
+        let nulls = [Side::Copy, Side::Relinked].into_iter().filter(|_| *has_null && stage == 1);
+        let sides = [Side::Base, Side::Head].into_iter().chain(nulls);
+        let mut order: Vec<_> =
+            sides.filter_map(|side| Some((side, placed.get(&(row.bench.clone(), side))?))).collect();
+        self.random.shuffle(&mut order);
+        let mut block = Block { stage, ..Block::default() };
+        for (side, (path, layout)) in order.iter().chain(order.iter().rev()) {
+            match subject.observe(path, *side, *layout, row.batches) {
+                Ok(observed) => block.observations.push(observed),
+                Err(error) => {
+                    row.error = Some((*side, format!("{error:#}")));
+                    return;
+                }
+            }
+        }
+        row.blocks.push(block);
+    }
+}
+
+/// Where the program of a side is in this block, and its order of sections.
+type Placed = BTreeMap<(String, Side), (PathBuf, u32)>;

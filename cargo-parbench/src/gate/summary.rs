@@ -1,0 +1,246 @@
+//! What the observations of rows say: the words of each, and of all together. Pure functions of a comparison.
+
+use super::comparison::{Block, Comparison, Observed, Row, Side, Signal};
+use super::judge::{self, BLOCKS, Bound, Word, is_suspect, rules_out};
+use crate::analysis::Interval;
+use crate::analysis::rounds::{interval, median};
+use crate::report::format::{duration, percent, signed_percent};
+
+/// Below this many CPUs in use there is no parallelism to be lost.
+const PARALLEL: f64 = 1.2;
+/// So many rows are too few to say that all moved together.
+const FEW: usize = 6;
+/// An allocation is told apart from the executors' own by one in each task.
+const CALLS_A_TASK: f64 = 1.0;
+
+pub(crate) const RUNNER_CHANGED: &str = "the runner changed, not the code: more than a third of the rows moved together, and \
+                                         base beside itself moved as well";
+
+/// A value of an observation; `None` if the system does not tell.
+type Value<'a> = &'a dyn Fn(&Observed) -> Option<f64>;
+
+impl Block {
+    /// The mean of a value's logarithms on a side.
+    fn log(&self, side: Side, value: Value) -> Option<f64> {
+        let of_side = self.observations.iter().filter(|observed| observed.side == side);
+        let logs: Option<Vec<_>> = of_side.map(|observed| Some(value(observed)?.ln())).collect();
+        let logs = logs?;
+        (!logs.is_empty()).then(|| logs.iter().sum::<f64>() / logs.len() as f64)
+    }
+}
+
+impl Row {
+    /// The logarithms of a value on one side over base, block by block, of a stage.
+    fn logs(&self, stage: u8, over: Side, value: Value) -> Vec<f64> {
+        let of_stage = self.blocks.iter().filter(|block| block.stage == stage);
+        of_stage.filter_map(|block| Some(block.log(over, value)? - block.log(Side::Base, value)?)).collect()
+    }
+
+    /// The values of a side in both stages.
+    fn values(&self, side: Side, value: Value) -> Vec<f64> {
+        let all = self.blocks.iter().flat_map(|block| &block.observations);
+        all.filter(|observed| observed.side == side).filter_map(value).collect()
+    }
+
+    /// The median of a value on a side.
+    pub(crate) fn median(&self, side: Side, value: Value) -> Option<f64> {
+        median(self.values(side, value))
+    }
+
+    /// Head over base, with its interval, in the stage that decided.
+    pub(crate) fn ratio(&self) -> Option<Interval> {
+        let of = |stage| self.logs(stage, Side::Head, &|observed| observed.value(self.signal));
+        interval([of(1), of(2)].concat())
+    }
+
+    /// In how many of its blocks head was slower.
+    pub(crate) fn slower_in(&self) -> (usize, usize) {
+        let of = |stage| self.logs(stage, Side::Head, &|observed| observed.value(self.signal));
+        let logs = [of(1), of(2)].concat();
+        (logs.iter().filter(|log| **log > 0.0).count(), logs.len())
+    }
+
+    /// How far base beside itself was off: the medians of its null arms, as logarithms.
+    pub(crate) fn nulls(&self) -> Vec<f64> {
+        let of = |side| median(self.logs(1, side, &|observed| observed.value(self.signal)));
+        [Side::Copy, Side::Relinked].into_iter().filter_map(of).collect()
+    }
+
+    /// How much of the time its threads waited for a CPU.
+    pub(crate) fn waiting(&self) -> Option<f64> {
+        self.median(Side::Base, &|observed| Some(observed.queue_ns? as f64 / observed.wall_ns.max(1) as f64))
+    }
+
+    fn bound(&self) -> Bound {
+        self.bound.unwrap_or(Bound::WALL)
+    }
+
+    /// Logarithms of the parallelism that head has lost, where base has any. Waiting tasks have none to lose.
+    fn lost_parallelism(&self, stage: u8) -> Vec<f64> {
+        let is_parallel = self.signal == Signal::Cpu
+            && self
+                .median(Side::Base, &Observed::parallelism)
+                .is_some_and(|parallelism| parallelism > PARALLEL);
+        if !is_parallel {
+            return Vec::new();
+        }
+        self.logs(stage, Side::Head, &Observed::parallelism).iter().map(|log| -log).collect()
+    }
+}
+
+/// Whether the first stage has seen a change, of time or of parallelism.
+pub(crate) fn may_have_changed(row: &Row) -> bool {
+    let first = row.logs(1, Side::Head, &|observed| observed.value(row.signal));
+    let lost = row.lost_parallelism(1);
+    is_suspect(&first, row.bound())
+        || (median(lost.iter().copied()) > Some(0.0) && is_suspect(&lost, Bound::WALL))
+}
+
+/// Whether a row needs the second stage: it may have changed, or is too noisy to say that it has not.
+pub(crate) fn needs_second(row: &Row) -> bool {
+    let first = row.logs(1, Side::Head, &|observed| observed.value(row.signal));
+    row.error.is_none() && (may_have_changed(row) || !rules_out(&first, row.bound()))
+}
+
+/// Whether more than a third of the rows moved in the same direction, and so did base beside itself. Where base stays what it
+/// is, what all rows have in common has changed, and that is code.
+pub(crate) fn runner_changed(rows: &[Row]) -> bool {
+    let measured: Vec<_> = rows.iter().filter(|row| row.error.is_none()).collect();
+    let moved = |sign: f64| {
+        let moved = |row: &&&Row| {
+            let first = row.logs(1, Side::Head, &|observed| observed.value(row.signal));
+            is_suspect(&first, row.bound()) && median(first).is_some_and(|log| sign * log > 0.0)
+        };
+        measured.iter().filter(moved).count()
+    };
+    let nulls: Vec<_> =
+        measured.iter().flat_map(|row| row.nulls().into_iter().map(move |log| (row, log))).collect();
+    let off = nulls.iter().filter(|(row, log)| log.abs() > row.bound().threshold.ln_1p()).count();
+    measured.len() >= FEW && moved(1.0).max(moved(-1.0)) * 3 > measured.len() && off * 3 > nulls.len()
+}
+
+/// Judges a row.
+pub(crate) fn judge(row: &mut Row) {
+    row.changes.clear();
+    if row.error.is_some() {
+        row.word = Word::NotJudged;
+        return;
+    }
+    let signal = row.signal;
+    let of = |stage| row.logs(stage, Side::Head, &|observed| observed.value(signal));
+    let mut word = judge::judge(&of(1), &of(2), row.bound());
+    let mut changes = Vec::new();
+    if let (Word::Slower | Word::Faster, Some(ratio)) = (word, row.ratio()) {
+        let what = if signal == Signal::Cpu { "CPU time" } else { "wall time" };
+        changes.push(format!(
+            "{what} {} [{}..{}]",
+            signed_percent(ratio.median - 1.0),
+            signed_percent(ratio.low - 1.0),
+            signed_percent(ratio.high - 1.0)
+        ));
+    }
+    if judge::judge(&row.lost_parallelism(1), &row.lost_parallelism(2), Bound::WALL) == Word::Slower {
+        let of = |side| row.median(side, &Observed::parallelism).unwrap_or(0.0);
+        changes.push(format!("parallelism {:.2} -> {:.2}", of(Side::Base), of(Side::Head)));
+        word = Word::Slower;
+    }
+    for (what, least, value) in [
+        ("allocations", CALLS_A_TASK, &(|observed: &Observed| Some(observed.allocations? as f64)) as Value),
+        ("allocated bytes", 0.0, &|observed: &Observed| Some(observed.allocated_bytes? as f64)),
+    ] {
+        if let Some((base, head)) = more(row, what == "allocations", least, value) {
+            changes.push(format!("{what} of a batch {base:.0} -> {head:.0}"));
+            word = Word::Slower;
+        }
+    }
+    (row.word, row.changes) = (word, changes);
+}
+
+/// Base's and head's medians of a count, if every count of head is above every one of base: by so many for each task, or, of
+/// bytes, by more than the threshold.
+fn more(row: &Row, is_calls: bool, least: f64, value: Value) -> Option<(f64, f64)> {
+    let [base, head] = [Side::Base, Side::Head].map(|side| row.values(side, value));
+    if base.len() < 2 * BLOCKS as usize || head.len() < 2 * BLOCKS as usize {
+        return None;
+    }
+    let most = base.iter().copied().fold(0.0, f64::max);
+    let fewest = head.iter().copied().fold(f64::INFINITY, f64::min);
+    let is_more = if is_calls {
+        fewest - most >= least * row.tasks as f64
+    } else {
+        fewest > most * (1.0 + row.bound().threshold)
+    };
+    is_more.then_some((median(base)?, median(head)?))
+}
+
+/// What `compare` ends with: 0 nothing slower or nothing judged, 1 slower, 2 not measured, 3 too noisy to judge, if that is to
+/// be told apart.
+pub(crate) fn status(comparison: &Comparison, strict: bool) -> u8 {
+    if comparison.of(Word::Slower).next().is_some() {
+        return 1;
+    }
+    if comparison.broken().next().is_some() {
+        return 2;
+    }
+    let is_noisy = comparison.not_judged.is_some() || comparison.of(Word::NotJudged).next().is_some();
+    if strict && is_noisy { 3 } else { 0 }
+}
+
+/// The title: the verdict in a few words.
+pub(crate) fn title(comparison: &Comparison) -> String {
+    let count = |word| comparison.of(word).count();
+    let rows = |count: usize| if count == 1 { "1 row".to_string() } else { format!("{count} rows") };
+    let broken = comparison.broken().count();
+    let noisy = count(Word::NotJudged);
+    let mut parts = Vec::new();
+    if let Some(why) = &comparison.not_judged {
+        return format!("not judged: {why}");
+    }
+    if count(Word::Slower) > 0 {
+        parts.push(format!("slower in {}", rows(count(Word::Slower))));
+    }
+    if broken > 0 {
+        parts.push(format!("not measured in {}", rows(broken)));
+    }
+    if count(Word::Faster) > 0 {
+        parts.push(format!("faster in {}", rows(count(Word::Faster))));
+    }
+    if noisy > 0 {
+        parts.push(format!("{} not judged", rows(noisy)));
+    }
+    if parts.is_empty() || (count(Word::Slower) == 0 && broken == 0) {
+        parts.insert(0, format!("no clear change in {}", rows(count(Word::NoClearChange))));
+    }
+    parts.join(", ")
+}
+
+/// What is told of the machine: the null arms, and how busy it was.
+pub(crate) fn trust(comparison: &Comparison) -> String {
+    let nulls: Vec<_> = comparison.rows.iter().flat_map(Row::nulls).map(f64::abs).collect();
+    let largest = nulls.iter().copied().fold(0.0, f64::max);
+    let waiting = median(comparison.rows.iter().filter_map(Row::waiting));
+    let mut text = match median(nulls.iter().copied()) {
+        Some(middle) => format!(
+            "Base beside itself, in {} arms: {} in the median, {} at most.",
+            nulls.len(),
+            percent(middle.exp_m1()),
+            percent(largest.exp_m1())
+        ),
+        None => "No null arms.".into(),
+    };
+    if let Some(waiting) = waiting.filter(|waiting| *waiting > 0.1) {
+        text += &format!(
+            " The machine was busy: {:.0} % of the time went by waiting for a CPU.",
+            100.0 * waiting
+        );
+    }
+    text
+}
+
+/// A time or `-`.
+pub(crate) fn time(row: &Row, side: Side) -> String {
+    row.median(side, &|observed| observed.value(row.signal)).map_or("-".into(), duration)
+}
+
+#[cfg(test)]
+mod tests;
