@@ -150,7 +150,7 @@ impl Cargo {
     /// Builds one bench program again, linked with these arguments.
     pub(crate) fn link(&self, bench: &str, arguments: &[&str]) -> Result<PathBuf> {
         let mut command = cargo();
-        command.args(["rustc", "--bench", bench, "--profile", self.profile()]);
+        command.args(["rustc", "--quiet", "--bench", bench, "--profile", self.profile()]);
         let built = self.executables(command, arguments)?;
         let found = built.into_iter().find(|(name, _)| name == bench);
         found.map(|(_, executable)| executable).with_context(|| format!("cargo built no `{bench}`"))
@@ -171,7 +171,7 @@ impl Cargo {
         for features in &self.features {
             command.args(["--features", features]);
         }
-        if self.quiet {
+        if self.quiet && rustc.is_empty() {
             command.arg("--quiet");
         }
         if !rustc.is_empty() {

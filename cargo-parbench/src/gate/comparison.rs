@@ -109,17 +109,21 @@ pub(crate) enum Side {
     Relinked,
 }
 
-/// What a process gave: medians of a few observations, for one batch.
+/// What a process gave, for one batch.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Observed {
     pub(crate) side: Side,
     /// Which order of the sections; 0 as the linker made it.
     pub(crate) layout: u32,
-    pub(crate) wall_ns: u64,
+    /// The smallest CPU time of its parts.
     pub(crate) cpu_ns: Option<u64>,
-    /// Waiting for a CPU.
+    /// Medians of its parts: wall time, and waiting for a CPU.
+    pub(crate) wall_ns: u64,
     pub(crate) queue_ns: Option<u64>,
+    /// How many CPUs it used or would have used: waiting for one counts, so that a busy machine does not look like work that is
+    /// done one after the other.
+    pub(crate) parallelism: Option<f64>,
     pub(crate) peak_bytes: Option<u64>,
     pub(crate) allocations: Option<u64>,
     pub(crate) allocated_bytes: Option<u64>,
@@ -132,12 +136,6 @@ impl Observed {
             Signal::Wall => self.wall_ns,
         };
         (value > 0).then_some(value as f64)
-    }
-
-    /// How many CPUs it used or would have used: waiting for one counts, so that a busy machine does not look like work
-    /// that is done one after the other.
-    pub(crate) fn parallelism(&self) -> Option<f64> {
-        Some((self.cpu_ns? + self.queue_ns?) as f64 / self.wall_ns.max(1) as f64)
     }
 }
 

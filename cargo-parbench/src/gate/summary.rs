@@ -79,12 +79,12 @@ impl Row {
     fn lost_parallelism(&self, stage: u8) -> Vec<f64> {
         let is_parallel = self.signal == Signal::Cpu
             && self
-                .median(Side::Base, &Observed::parallelism)
+                .median(Side::Base, &|observed| observed.parallelism)
                 .is_some_and(|parallelism| parallelism > PARALLEL);
         if !is_parallel {
             return Vec::new();
         }
-        self.logs(stage, Side::Head, &Observed::parallelism).iter().map(|log| -log).collect()
+        self.logs(stage, Side::Head, &|observed| observed.parallelism).iter().map(|log| -log).collect()
     }
 }
 
@@ -140,7 +140,7 @@ pub(crate) fn judge(row: &mut Row) {
         ));
     }
     if judge::judge(&row.lost_parallelism(1), &row.lost_parallelism(2), Bound::WALL) == Word::Slower {
-        let of = |side| row.median(side, &Observed::parallelism).unwrap_or(0.0);
+        let of = |side| row.median(side, &|observed| observed.parallelism).unwrap_or(0.0);
         changes.push(format!("parallelism {:.2} -> {:.2}", of(Side::Base), of(Side::Head)));
         word = Word::Slower;
     }

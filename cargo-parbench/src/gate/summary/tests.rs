@@ -19,6 +19,7 @@ fn row(head: Made, stages: u8) -> Row {
         wall_ns: (made.wall * jitter) as u64,
         cpu_ns: Some((made.cpu * jitter) as u64),
         queue_ns: Some(0),
+        parallelism: Some(made.cpu / made.wall),
         allocations: Some(made.allocations),
         allocated_bytes: Some(made.allocations * 64),
         ..Observed::default()
