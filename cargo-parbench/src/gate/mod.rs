@@ -200,7 +200,7 @@ impl Gate<'_> {
         self.random.shuffle(&mut order);
         let mut block = Block { stage, ..Block::default() };
         for (side, (path, layout)) in order.iter().chain(order.iter().rev()) {
-            match subject.observe(path, *side, *layout, row.batches) {
+            match subject.observe(path, *side, *layout, row.batches, row.signal) {
                 Ok(observed) => block.observations.push(observed),
                 Err(error) => {
                     row.error = Some((*side, format!("{error:#}")));

@@ -7,7 +7,7 @@ use anyhow::Result;
 use parbench::measure::Observation;
 use parbench::measure::cell::{Cell, CellHeader, CellSpec, Program};
 
-use super::comparison::{Observed, Side};
+use super::comparison::{Observed, Side, Signal};
 use crate::analysis::rounds::median;
 
 /// How long a part of an observation measures at least.
@@ -15,8 +15,10 @@ const PART_NS: u64 = 10_000_000;
 /// Its parts. What disturbs a program for some time only adds to its CPU time, so the smallest is the value: where the median
 /// of three varied by 17 % from process to process on a shared machine, the smallest of six varied by 0.7 %.
 const PARTS: usize = 6;
-/// Batches of a part at most.
-const MAX_BATCHES: u64 = 500;
+/// Of wall time the median counts, and what waits is hardly disturbed.
+const WALL_PARTS: usize = 3;
+/// Batches of a part at most: settling between batches takes longer than the shortest.
+const MAX_BATCHES: u64 = 50;
 /// Longer than any batch that fits into a gate.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -52,18 +54,35 @@ impl Subject {
     }
 
     /// The header of a cell, and one observation: what the number of batches is taken from.
-    pub(crate) fn try_once(&self, program: &Path, side: Side) -> Result<(CellHeader, Observed)> {
+    pub(crate) fn try_once(
+        &self,
+        program: &Path,
+        side: Side,
+        signal: Signal,
+    ) -> Result<(CellHeader, Observed)> {
         let (header, mut cell) = self.start(program, side)?;
-        let observation = cell.run(batches(header.batch_ns), None, false)?;
-        Ok((header, observed(side, 0, &[observation])))
+        let batches = batches(header.batch_ns);
+        let parts = (0..parts(signal)).map(|_| cell.run(batches, None, false)).collect::<Result<Vec<_>>>()?;
+        Ok((header, observed(side, 0, &parts)))
     }
 
     /// Observes a program in a new process.
-    pub(crate) fn observe(&self, program: &Path, side: Side, layout: u32, batches: u32) -> Result<Observed> {
+    pub(crate) fn observe(
+        &self,
+        program: &Path,
+        side: Side,
+        layout: u32,
+        batches: u32,
+        signal: Signal,
+    ) -> Result<Observed> {
         let (_, mut cell) = self.start(program, side)?;
-        let parts = (0..PARTS).map(|_| cell.run(batches, None, false)).collect::<Result<Vec<_>>>()?;
+        let parts = (0..parts(signal)).map(|_| cell.run(batches, None, false)).collect::<Result<Vec<_>>>()?;
         Ok(observed(side, layout, &parts))
     }
+}
+
+fn parts(signal: Signal) -> usize {
+    if signal == Signal::Cpu { PARTS } else { WALL_PARTS }
 }
 
 /// How many batches take as long as a part of an observation.
@@ -110,7 +129,7 @@ mod tests {
 
     #[test]
     fn short_batches_are_repeated_and_long_ones_cut() {
-        assert_eq!([0, 1_000, 10_000_000, 30_000_000].map(batches), [500, 500, 1, 1]);
+        assert_eq!([0, 1_000, 10_000_000, 30_000_000].map(batches), [50, 50, 1, 1]);
         assert_eq!(batches(4_000_000), 3);
         // 10 ms a task.
         assert_eq!(first_tasks(25, 250_000_000, 2), Some(2));

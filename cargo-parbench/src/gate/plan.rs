@@ -146,7 +146,7 @@ impl Pair<'_> {
             };
             if executor == "serial" {
                 // Fewer tasks of the same inputs: what a task does stays what it is.
-                let tried = subject.try_once(&self.base.executable, Side::Base);
+                let tried = subject.try_once(&self.base.executable, Side::Base, signal);
                 if let Ok((header, observed)) = &tried {
                     if !self.listed.weak {
                         first = first_tasks(header.tasks, header.batch_ns, WORKERS);
@@ -173,7 +173,7 @@ impl Pair<'_> {
             if self.wanted.rows.as_ref().is_some_and(|rows| !rows.contains(&row.title())) {
                 continue;
             }
-            match self.try_both(&mut subject) {
+            match self.try_both(&mut subject, signal) {
                 Ok((sides, cost)) => {
                     let [(base, _), (head, _)] = &sides;
                     row.tasks = base.tasks;
@@ -203,10 +203,11 @@ impl Pair<'_> {
     fn try_both(
         &self,
         subject: &mut Subject,
+        signal: Signal,
     ) -> Result<([(CellHeader, Observed); 2], Duration), (Side, String)> {
         let one = |subject: &Subject, program: &Path, side| {
             let began = Instant::now();
-            let tried = subject.try_once(program, side);
+            let tried = subject.try_once(program, side, signal);
             tried.map(|tried| (tried, began.elapsed())).map_err(|error| (side, format!("{error:#}")))
         };
         let base = one(subject, &self.base.executable, Side::Base).or_else(|error| {
