@@ -14,6 +14,7 @@ use std::borrow::Borrow;
 use std::io::Write;
 use std::process;
 
+use ::criterion::Criterion;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
@@ -51,10 +52,54 @@ pub fn main_with(
 
 /// Does what `parbench …` arguments say and ends the program then; returns if there are none.
 ///
-/// For a main that goes on otherwise, such as a test program's. It must come first: a worker process is this very program,
-/// started again.
+/// For a main that goes on otherwise, such as a test program's, or one with Criterion groups of its own (see [`add_groups`]).
+/// It must come first: a worker process is this very program, started again.
 pub fn enter(scenarios: impl IntoIterator<Item = impl Borrow<Scenario>>) {
     run_mode(list(scenarios), executors::ALL);
+}
+
+/// The same with a list of executors other than [`executors::ALL`].
+pub fn enter_with(
+    scenarios: impl IntoIterator<Item = impl Borrow<Scenario>>,
+    executors: impl IntoIterator<Item = &'static ExecutorKind>,
+) {
+    run_mode(list(scenarios), list(executors));
+}
+
+/// Adds a Criterion group for each scenario to a program that has groups of its own.
+///
+/// `criterion_main!` is spelled out, with parbench's line first:
+///
+/// ```no_run
+/// use criterion::{Criterion, criterion_group};
+/// use parbench::Scenario;
+///
+/// const SCENARIOS: fn() -> [Scenario; 1] =
+///     || [Scenario::new("words", || vec!["to be or not to be".to_string(); 8], |text| text.split(' ').count())];
+///
+/// fn old(criterion: &mut Criterion) {
+///     criterion.bench_function("old", |bencher| bencher.iter(|| "to be".split(' ').count()));
+/// }
+///
+/// fn new(criterion: &mut Criterion) {
+///     parbench::bench::add_groups(criterion, SCENARIOS());
+/// }
+///
+/// criterion_group!(benches, old, new);
+///
+/// fn main() {
+///     parbench::bench::enter(SCENARIOS()); // first: worker processes stay in it
+///     benches();
+///     Criterion::default().configure_from_args().final_summary();
+/// }
+/// ```
+pub fn add_groups(criterion: &mut Criterion, scenarios: impl IntoIterator<Item = impl Borrow<Scenario>>) {
+    let selection =
+        Selection::from_env(executors::ALL).and_then(|selection| selection.check().map(|()| selection));
+    match selection {
+        Ok(selection) => criterion::add_groups(criterion, list(scenarios), &selection),
+        Err(error) => exit_on_error(Err(error)),
+    }
 }
 
 /// A list that lives as long as the program, as all lists do that a worker process or Criterion reads.
@@ -166,6 +211,8 @@ pub struct Listed {
     pub cold: bool,
     /// Whether its tasks mostly wait.
     pub waits: bool,
+    /// Whether its answers are checked, and not only compared.
+    pub has_check: bool,
     /// The workload's type, with its modules: where its code is.
     pub workload: String,
 }
@@ -188,6 +235,7 @@ fn print_list(
             weak: properties.scaling == Scaling::Weak,
             cold: properties.cold,
             waits: properties.waits,
+            has_check: properties.has_check,
             workload: scenario.type_name().into(),
         };
         writeln!(results, "{}", serde_json::to_string(&listed)?)?;

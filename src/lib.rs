@@ -69,7 +69,7 @@ pub use shape::{MAX_PARALLELISM, Shape};
 pub use span::TaskSpan;
 pub use usage::Usage;
 pub use usage::allocations::CountingAllocator;
-pub use workload::{Inputs, Properties, Scaling, Size, Split, Workload};
+pub use workload::{Inputs, Properties, Scaling, SetUp, Shared, SharedState, Size, Split, Workload};
 
 /// The Rust examples of the README, compiled.
 #[cfg(doctest)]

@@ -255,5 +255,6 @@ fn make_states(job: &dyn Job, workers: usize) -> Result<()> {
     job.clear();
     (0..workers).try_for_each(|worker| {
         job.make_state(worker).map_err(|cause| anyhow!("{}, worker {worker}: {cause}", job.scenario()))
-    })
+    })?;
+    job.set_up().map_err(|cause| anyhow!("{}: its tasks cannot be set up: {cause}", job.scenario()))
 }

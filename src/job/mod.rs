@@ -30,6 +30,13 @@ pub trait Job: Send + Sync {
     /// Drops the answers of the batch before, so that dropping them costs no time inside the next batch and no old
     /// answer passes for a new one.
     fn clear(&self);
+    /// Makes what tasks that run here consume, if they do; called before the clock starts.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    fn set_up(&self) -> Result<(), Cause> {
+        Ok(())
+    }
     /// Runs a task here and keeps its answer.
     ///
     /// # Errors

@@ -40,9 +40,13 @@ use crate::workload::{Inputs, Scaling, Workload};
 /// # Ok::<(), anyhow::Error>(())
 /// ```
 pub struct TypedJob<W: Workload> {
+    /// The scenario's name: the workload's, unless it has been given another.
+    name: &'static str,
     inputs: Arc<Inputs<W::Input>>,
     /// The tasks, if they are not the inputs.
     split: Option<Vec<W::Input>>,
+    /// Inputs of their own for tasks that consume them, made before the clock starts.
+    set_up: Vec<Mutex<Option<W::Input>>>,
     states: Vec<Mutex<WorkerState<W>>>,
     outputs: Vec<Mutex<Option<W::Output>>>,
     /// Inputs that cannot be sent to another process, once they have been checked; an error if no input should be.
@@ -64,12 +68,17 @@ impl<W: Workload> TypedJob<W> {
     /// A task for each input, for an executor whose parallelism is at most `workers`.
     pub fn new(inputs: Vec<W::Input>, workers: usize) -> Self {
         let tasks = inputs.len();
-        TypedJob::with_tasks(Arc::new(Inputs::new(inputs)), None, tasks, workers)
+        TypedJob::with_tasks(W::NAME, Arc::new(Inputs::new(inputs)), None, tasks, workers)
     }
 
     /// The tasks that the workload makes of prepared inputs for this number of workers: as many as inputs, unless it scales
     /// weakly or splits them; no more than `first`, if it is given, of a workload that does not scale weakly.
-    pub(crate) fn scaled(inputs: Arc<Inputs<W::Input>>, workers: usize, first: Option<usize>) -> Self {
+    pub(crate) fn scaled(
+        name: &'static str,
+        inputs: Arc<Inputs<W::Input>>,
+        workers: usize,
+        first: Option<usize>,
+    ) -> Self {
         let split = W::SPLIT.map(|split| split(&inputs.tasks, workers)).filter(|tasks| !tasks.is_empty());
         let tasks = match W::SCALING {
             Scaling::Strong => {
@@ -78,10 +87,11 @@ impl<W: Workload> TypedJob<W> {
             }
             Scaling::Weak => workers,
         };
-        TypedJob::with_tasks(inputs, split, tasks, workers)
+        TypedJob::with_tasks(name, inputs, split, tasks, workers)
     }
 
     fn with_tasks(
+        name: &'static str,
         inputs: Arc<Inputs<W::Input>>,
         split: Option<Vec<W::Input>>,
         tasks: usize,
@@ -89,7 +99,17 @@ impl<W: Workload> TypedJob<W> {
     ) -> Self {
         let outputs = (0..tasks).map(|_| Mutex::new(None)).collect();
         let states = (0..workers).map(|_| Mutex::default()).collect();
-        TypedJob { inputs, split, states, outputs, unsendable: OnceLock::new(), _trim: TrimArena }
+        let set_up = (0..tasks).filter(|_| W::SET_UP.is_some()).map(|_| Mutex::new(None)).collect();
+        TypedJob {
+            name,
+            inputs,
+            split,
+            set_up,
+            states,
+            outputs,
+            unsendable: OnceLock::new(),
+            _trim: TrimArena,
+        }
     }
 
     /// Takes the outputs of the last batch: `None` for a task that failed.
@@ -134,7 +154,7 @@ fn check_all<M: Message>(inputs: &[M]) -> Result<HashMap<usize, Cause>, Cause> {
 
 impl<W: Workload> Job for TypedJob<W> {
     fn scenario(&self) -> &'static str {
-        W::NAME
+        self.name
     }
 
     fn tasks(&self) -> usize {
@@ -153,6 +173,16 @@ impl<W: Workload> Job for TypedJob<W> {
         (0..self.tasks()).for_each(|task| *self.output(task) = None);
     }
 
+    fn set_up(&self) -> Result<(), Cause> {
+        let Some(set_up) = W::SET_UP else { return Ok(()) };
+        for (task, slot) in self.set_up.iter().enumerate() {
+            let made =
+                catch_panic(|| set_up(self.input(task))).map_err(|message| Cause::Panicked { message })?;
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(made);
+        }
+        Ok(())
+    }
+
     fn run(&self, worker: usize, task: usize) -> Result<Stamps, Cause> {
         let mut state = match self.states[worker].try_lock() {
             Ok(state) => state,
@@ -164,7 +194,12 @@ impl<W: Workload> Job for TypedJob<W> {
                 return Err(Cause::Refused { why: why.into() });
             }
         };
-        let (stamps, output) = state.run(self.input(task))?;
+        let own =
+            self.set_up.get(task).and_then(|own| own.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let (stamps, output) = match own {
+            Some(own) => state.run_own(own)?,
+            None => state.run(self.input(task))?,
+        };
         *self.output(task) = Some(output);
         Ok(stamps)
     }
@@ -190,17 +225,17 @@ impl<W: Workload> Job for TypedJob<W> {
 
     fn answer(&self, task: usize) -> Result<Packet> {
         let output = self.output(task);
-        Packet::pack(output.as_ref().with_context(|| format!("{}: task {task} has no answer", W::NAME))?)
+        Packet::pack(output.as_ref().with_context(|| format!("{}: task {task} has no answer", self.name))?)
     }
 
     fn check(&self) -> Result<()> {
         let outputs: Vec<_> = self.take_outputs().into_iter().flatten().collect();
         let (answers, tasks) = (outputs.len(), self.tasks());
-        ensure!(answers == tasks, "{}: only {answers} of {tasks} tasks have an answer", W::NAME);
+        ensure!(answers == tasks, "{}: only {answers} of {tasks} tasks have an answer", self.name);
         // With weak scaling there may be more or fewer tasks than inputs.
         outputs.chunks(self.inputs().len().max(1)).try_for_each(|outputs| {
             W::check(&self.inputs()[..outputs.len()], outputs)
-                .with_context(|| format!("{}: a wrong answer", W::NAME))
+                .with_context(|| format!("{}: a wrong answer", self.name))
         })
     }
 }
@@ -244,7 +279,7 @@ mod tests {
     fn a_split_makes_the_same_work_into_other_tasks() {
         let inputs = Arc::new(Runs::prepare(Size::Smoke).unwrap());
         for (workers, expected) in [(1, vec![55]), (2, vec![15, 40]), (4, vec![6, 15, 24, 10])] {
-            let job = TypedJob::<Runs>::scaled(Arc::clone(&inputs), workers, None);
+            let job = TypedJob::<Runs>::scaled("runs", Arc::clone(&inputs), workers, None);
             assert_eq!(job.tasks(), expected.len());
             (0..job.tasks()).for_each(|task| _ = job.run(0, task).unwrap());
             let sums: Vec<u32> =
@@ -253,12 +288,12 @@ mod tests {
             job.check().unwrap();
         }
         assert_eq!(
-            TypedJob::<Runs>::scaled(Arc::clone(&inputs), 0, None).tasks(),
+            TypedJob::<Runs>::scaled("runs", Arc::clone(&inputs), 0, None).tasks(),
             1,
             "none were made, so the input is the task"
         );
         for (first, expected) in [(0, 1), (3, 3), (9, 4)] {
-            let job = TypedJob::<Runs>::scaled(Arc::clone(&inputs), 4, Some(first));
+            let job = TypedJob::<Runs>::scaled("runs", Arc::clone(&inputs), 4, Some(first));
             assert_eq!(job.tasks(), expected);
             (0..expected).for_each(|task| _ = job.run(0, task).unwrap());
             job.check().unwrap();

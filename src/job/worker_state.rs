@@ -43,12 +43,25 @@ impl<W: Workload> WorkerState<W> {
         Ok(self.state.as_mut().expect("it was made just now"))
     }
 
+    /// Runs a task on an input that stays.
     pub(super) fn run(&mut self, input: &W::Input) -> Result<(Stamps, W::Output), Cause> {
+        self.call(|state| W::run(state, input))
+    }
+
+    /// Runs a task on an input of its own.
+    pub(super) fn run_own(&mut self, input: W::Input) -> Result<(Stamps, W::Output), Cause> {
+        self.call(|state| W::consume(state, input))
+    }
+
+    fn call(
+        &mut self,
+        task: impl FnOnce(&mut W::Worker) -> anyhow::Result<W::Output>,
+    ) -> Result<(Stamps, W::Output), Cause> {
         let state = self.get_or_make()?;
         let started = now();
         let injected = injection::begin();
         // Formatting the error also runs the workload's code.
-        let result = catch_panic(|| W::run(state, input).map_err(|error| Cause::error(&error)));
+        let result = catch_panic(|| task(state).map_err(|error| Cause::error(&error)));
         injected.end(started);
         let stopped = now();
         match result {
@@ -80,7 +93,7 @@ impl<W: Workload> ErasedWorker for WorkerState<W> {
                 format!("its input cannot be unpacked (in the type {})", type_name::<W::Input>())
             })
         })?;
-        let (stamps, output) = self.run(&input)?;
+        let (stamps, output) = if W::SET_UP.is_some() { self.run_own(input)? } else { self.run(&input)? };
         // One that may have another shape than those before it is checked as they were.
         if self.variety != Some(Variety::One) {
             self.variety = Some(check_output(&output)?);

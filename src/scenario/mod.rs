@@ -1,6 +1,8 @@
 //! The row that a workload becomes in a list: its types erased into a few function pointers, for the program that measures
 //! it and for its worker processes.
 
+mod plain;
+
 use std::any;
 use std::collections::HashMap;
 use std::fmt;
@@ -10,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::data::packet::Packet;
 use crate::job::{ErasedWorker, Job, TypedJob, WorkerState};
-use crate::workload::{Properties, Size, Workload};
+use crate::workload::{Properties, Size, Workload, set_size};
 
 /// A workload with its types erased: one row in a list.
 ///
@@ -37,7 +39,7 @@ pub struct Scenario {
     /// What decides which executors run it, and on how many tasks.
     pub properties: Properties,
     type_name: fn() -> &'static str,
-    prepare: fn(Size) -> Result<Prepared>,
+    prepare: fn(&'static str, Size) -> Result<Prepared>,
     make_worker: fn() -> Box<dyn ErasedWorker>,
 }
 
@@ -47,7 +49,13 @@ impl Scenario {
         Scenario {
             name: W::NAME,
             workers: W::WORKERS,
-            properties: Properties { scaling: W::SCALING, nested: W::NESTED, cold: W::COLD, waits: W::WAITS },
+            properties: Properties {
+                scaling: W::SCALING,
+                nested: W::NESTED,
+                cold: W::COLD,
+                waits: W::WAITS,
+                has_check: true,
+            },
             type_name: any::type_name::<W>,
             prepare: prepare::<W>,
             make_worker: || Box::new(WorkerState::<W>::default()),
@@ -59,7 +67,8 @@ impl Scenario {
     /// # Errors
     /// If the workload's `prepare` fails, or makes no input.
     pub fn prepare(&self, size: Size) -> Result<Prepared> {
-        (self.prepare)(size).with_context(|| format!("cannot prepare `{}`", self.name))
+        set_size(size);
+        (self.prepare)(self.name, size).with_context(|| format!("cannot prepare `{}`", self.name))
     }
 
     /// The workload's type, as the compiler names it.
@@ -165,7 +174,7 @@ impl fmt::Debug for Prepared {
     }
 }
 
-fn prepare<W: Workload>(size: Size) -> Result<Prepared> {
+fn prepare<W: Workload>(name: &'static str, size: Size) -> Result<Prepared> {
     let inputs = Arc::new(W::prepare(size)?);
     ensure!(!inputs.tasks.is_empty(), "its `prepare` made no input, so there is no task to run");
     let answers_may_differ = inputs.answers_may_differ;
@@ -175,7 +184,7 @@ fn prepare<W: Workload>(size: Size) -> Result<Prepared> {
         Ok(Packet::pack(&digests)?.digest())
     };
     let make_job = move |workers, first| {
-        Arc::new(TypedJob::<W>::scaled(Arc::clone(&inputs), workers, first)) as Arc<dyn Job>
+        Arc::new(TypedJob::<W>::scaled(name, Arc::clone(&inputs), workers, first)) as Arc<dyn Job>
     };
     Ok(Prepared { make_job: Box::new(make_job), digest: Box::new(digest), answers_may_differ })
 }

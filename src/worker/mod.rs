@@ -23,6 +23,7 @@ use crate::span::{Stamps, now};
 use crate::usage::Usage;
 use crate::wire::ledger::Ledger;
 use crate::wire::{Frame, FrameKind, Hello, Link, Output, Setup, VERSION, WireError};
+use crate::workload;
 
 /// Serves until the pool closes the socket, then ends the process.
 pub(crate) fn main(scenarios: &'static [Scenario]) -> ! {
@@ -208,7 +209,8 @@ fn call(opened: &mut Opened, input: Packet) -> Result<(Stamps, Packet), Cause> {
 /// Opens a scenario, unless it is open.
 fn open(scenarios: &[Scenario], packet: Packet, opened: &mut Opened) -> Result<(), Cause> {
     let refuse = |error: anyhow::Error| Cause::Refused { why: format!("{error:#}") };
-    let name: String = packet.unpack().map_err(refuse)?;
+    let (name, size): (String, String) = packet.unpack().map_err(refuse)?;
+    workload::set_size(size.parse().map_err(refuse)?);
     if opened.as_ref().is_some_and(|(open, _)| *open == name) {
         return Ok(());
     }

@@ -1,11 +1,15 @@
 //! What is measured: the trait a workload implements, its inputs and their size.
 
+mod shared;
+
 use std::any::Any;
 use std::fmt;
 use std::str::FromStr;
 
 use anyhow::{Result, bail};
 
+pub use self::shared::{Shared, SharedState};
+pub(crate) use self::shared::{set_size, size};
 use crate::data::packet::{Message, Packet};
 
 /// A task's function, its inputs and the check of its answers. It knows nothing of executors.
@@ -52,6 +56,8 @@ pub trait Workload: 'static {
     /// Divides the inputs into other tasks for a number of workers, such as one share for each worker. `None`: every
     /// input is a task, whatever the number of workers.
     const SPLIT: Option<Split<Self::Input>> = None;
+    /// Makes, before the clock starts, what a task may consume; see [`Workload::consume`].
+    const SET_UP: Option<SetUp<Self::Input>> = None;
     /// Executors are started and stopped inside the clock, for each batch: starting is the subject.
     const COLD: bool = false;
 
@@ -59,7 +65,8 @@ pub trait Workload: 'static {
     type Input: Message;
     /// The output of a task: a small digest, unless moving data is the subject.
     type Output: Message;
-    /// A worker's own state, made before the clock starts, such as an HTTP client; `()` for none.
+    /// A worker's own state, made before the clock starts, such as an HTTP client; `()` for none. What all workers of a process
+    /// have in common, such as an index, is a [`Shared`].
     type Worker: Default + Send;
 
     /// Makes the inputs, one for each task, in the same order with the same content on every call.
@@ -83,6 +90,16 @@ pub trait Workload: 'static {
     /// What went wrong, as a sentence; it becomes the task's failure.
     fn run(worker: &mut Self::Worker, input: &Self::Input) -> Result<Self::Output>;
 
+    /// The same with an input of its own, which it may consume, such as an array that it sorts in place: in place of
+    /// [`Workload::run`] where there is a [`Workload::SET_UP`]. In this process, that has made the input before the clock
+    /// started; in a worker process it has arrived, as every input does.
+    ///
+    /// # Errors
+    /// As [`Workload::run`].
+    fn consume(worker: &mut Self::Worker, input: Self::Input) -> Result<Self::Output> {
+        Self::run(worker, &input)
+    }
+
     /// Checks the answers, outside the clock. A fast wrong answer is a failure.
     ///
     /// # Errors
@@ -92,6 +109,9 @@ pub trait Workload: 'static {
 
 /// Divides all of the work into tasks for a number of workers. If it returns none, the inputs are the tasks.
 pub type Split<I> = fn(&[I], usize) -> Vec<I>;
+
+/// Makes an input that a task may consume from one that stays.
+pub type SetUp<I> = fn(&I) -> I;
 
 /// How the number of tasks depends on the number of workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +135,8 @@ pub struct Properties {
     pub cold: bool,
     /// See [`Workload::WAITS`].
     pub waits: bool,
+    /// Whether its answers are checked; those of plain functions are only compared.
+    pub has_check: bool,
 }
 
 /// A workload's inputs, one for each task, and what must stay alive while they are used.

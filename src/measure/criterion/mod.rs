@@ -38,7 +38,6 @@ pub(crate) fn main(scenarios: &'static [Scenario], selection: &Selection) -> Res
     if measures {
         home::ensure_writable()?;
     }
-    let mut ran = false;
     let criterion = Criterion::default().sample_size(SAMPLES).nresamples(RESAMPLES);
     let criterion = criterion.warm_up_time(WARM_UP).measurement_time(MEASUREMENT);
     // The same pictures on every machine, whether it has gnuplot or not.
@@ -46,6 +45,28 @@ pub(crate) fn main(scenarios: &'static [Scenario], selection: &Selection) -> Res
     let mut criterion = criterion.configure_from_args();
     // Plain `cargo bench`: all of it runs, with our times.
     let plain = env::args().skip(1).all(|argument| argument == "--bench");
+    let (ran, summary) = groups(&mut criterion, scenarios, selection, plain);
+    criterion.final_summary();
+    if measures {
+        home::straighten_index();
+    }
+    if !ran && !names(&["--list"]) {
+        let arguments: Vec<_> = env::args().skip(1).filter(|argument| argument != "--bench").collect();
+        eprintln!("note: no benchmark of this program fits `{}`; `--list` names them", arguments.join(" "));
+    }
+    // A reader that has gone has seen enough.
+    let _ = io::stdout().write_all(summary.table().as_bytes());
+    Ok(())
+}
+
+/// A group for each scenario; returns whether a benchmark ran, and what they gave. With our own times if it is `plain`.
+fn groups(
+    criterion: &mut Criterion,
+    scenarios: &'static [Scenario],
+    selection: &Selection,
+    plain: bool,
+) -> (bool, Summary) {
+    let mut ran = false;
     let mut summary = Summary::default();
     for scenario in scenarios {
         summary.begin(scenario.name, scenario.properties.scaling == Scaling::Weak);
@@ -78,17 +99,12 @@ pub(crate) fn main(scenarios: &'static [Scenario], selection: &Selection) -> Res
         }
         group.finish();
     }
-    criterion.final_summary();
-    if measures {
-        home::straighten_index();
-    }
-    if !ran && !names(&["--list"]) {
-        let arguments: Vec<_> = env::args().skip(1).filter(|argument| argument != "--bench").collect();
-        eprintln!("note: no benchmark of this program fits `{}`; `--list` names them", arguments.join(" "));
-    }
-    // A reader that has gone has seen enough.
-    let _ = io::stdout().write_all(summary.table().as_bytes());
-    Ok(())
+    (ran, summary)
+}
+
+/// Adds the groups to a program that has others of its own, with the times that it has set.
+pub(crate) fn add_groups(criterion: &mut Criterion, scenarios: &'static [Scenario], selection: &Selection) {
+    groups(criterion, scenarios, selection, false);
 }
 
 /// Runs batches, each checked outside the clock, and returns their times.

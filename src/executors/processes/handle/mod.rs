@@ -23,6 +23,7 @@ use crate::executors::PoolOptions;
 use crate::span::now;
 use crate::wire::ledger::Ledger;
 use crate::wire::{Frame, FrameKind, Hello, Link, Setup, VERSION, WireError, socket};
+use crate::workload;
 
 /// How long a worker that has closed its socket may take to end: all others wait meanwhile.
 const CLOSED_TIMEOUT: Duration = Duration::from_millis(100);
@@ -122,7 +123,10 @@ impl WorkerHandle {
         if self.greeted {
             self.waiting_since = now();
         }
-        self.link.queue(&Frame::new(FrameKind::Open, Packet::pack(&scenario.to_string())?));
+        self.link.queue(&Frame::new(
+            FrameKind::Open,
+            Packet::pack(&(scenario.to_string(), workload::size().to_string()))?,
+        ));
         self.flush();
         Ok(())
     }
