@@ -87,7 +87,7 @@ pub(crate) enum Signal {
     Wall,
 }
 
-/// Observations of all sides, one after the other, in a random order and its reverse.
+/// A new process for each side, in turns.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Block {
@@ -109,33 +109,42 @@ pub(crate) enum Side {
     Relinked,
 }
 
-/// What a process gave, for one batch.
+/// What a process gave.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Observed {
     pub(crate) side: Side,
     /// Which order of the sections; 0 as the linker made it.
     pub(crate) layout: u32,
-    /// The smallest CPU time of its parts.
-    pub(crate) cpu_ns: Option<u64>,
-    /// Medians of its parts: wall time, and waiting for a CPU.
+    /// The first of one side is next to the first of another in time, and so on.
+    pub(crate) parts: Vec<Part>,
+}
+
+/// Some batches, one after the other: what one of them took.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Part {
     pub(crate) wall_ns: u64,
+    pub(crate) cpu_ns: Option<u64>,
+    /// Waiting for a CPU.
     pub(crate) queue_ns: Option<u64>,
-    /// How many CPUs it used or would have used: waiting for one counts, so that a busy machine does not look like work that is
-    /// done one after the other.
-    pub(crate) parallelism: Option<f64>,
-    pub(crate) peak_bytes: Option<u64>,
     pub(crate) allocations: Option<u64>,
     pub(crate) allocated_bytes: Option<u64>,
 }
 
-impl Observed {
+impl Part {
     pub(crate) fn value(&self, signal: Signal) -> Option<f64> {
         let value = match signal {
             Signal::Cpu => self.cpu_ns?,
             Signal::Wall => self.wall_ns,
         };
         (value > 0).then_some(value as f64)
+    }
+
+    /// How many CPUs it used or would have used: waiting for one counts, so that a busy machine does not look like work that is
+    /// done one after the other.
+    pub(crate) fn parallelism(&self) -> Option<f64> {
+        Some((self.cpu_ns? + self.queue_ns?) as f64 / self.wall_ns.max(1) as f64)
     }
 }
 

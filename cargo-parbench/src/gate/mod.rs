@@ -82,7 +82,7 @@ impl Gate<'_> {
         let Some(deadline) = self.deadline else { return again.len() };
         let mut left = deadline.saturating_duration_since(Instant::now());
         let mut fits = |at: &&usize| {
-            let cost = planned[**at].cost * 4 * BLOCKS;
+            let cost = planned[**at].of_stage();
             let fits = cost <= left;
             left = left.saturating_sub(cost);
             fits
@@ -128,7 +128,7 @@ impl Gate<'_> {
         others: &[comparison::Row],
         comparison: &mut Comparison,
     ) -> Result<()> {
-        let mut left: Duration = planned.iter().map(|planned| planned.cost * 4 * BLOCKS).sum();
+        let mut left: Duration = planned.iter().map(Planned::of_stage).sum();
         for block in 0..BLOCKS {
             if !self.quiet {
                 let rows = planned.len();
@@ -187,7 +187,7 @@ impl Gate<'_> {
         Ok(placed)
     }
 
-    /// Observes all sides of a row in a random order and its reverse.
+    /// Observes all sides of a row.
     fn block(&mut self, stage: u8, planned: &mut Planned, placed: &Placed) {
         let Planned { row, subject, has_null, .. } = planned;
         if row.error.is_some() {
@@ -195,20 +195,15 @@ impl Gate<'_> {
         }
         let nulls = [Side::Copy, Side::Relinked].into_iter().filter(|_| *has_null && stage == 1);
         let sides = [Side::Base, Side::Head].into_iter().chain(nulls);
-        let mut order: Vec<_> =
-            sides.filter_map(|side| Some((side, placed.get(&(row.bench.clone(), side))?))).collect();
-        self.random.shuffle(&mut order);
-        let mut block = Block { stage, ..Block::default() };
-        for (side, (path, layout)) in order.iter().chain(order.iter().rev()) {
-            match subject.observe(path, *side, *layout, row.batches, row.signal) {
-                Ok(observed) => block.observations.push(observed),
-                Err(error) => {
-                    row.error = Some((*side, format!("{error:#}")));
-                    return;
-                }
-            }
+        let contestant = |side| {
+            let (path, layout) = placed.get(&(row.bench.clone(), side))?;
+            Some((side, path.clone(), *layout))
+        };
+        let sides: Vec<_> = sides.filter_map(contestant).collect();
+        match subject.observe(&sides, (row.batches, row.signal), &mut self.random) {
+            Ok(observations) => row.blocks.push(Block { stage, observations }),
+            Err(error) => row.error = Some(error),
         }
-        row.blocks.push(block);
     }
 }
 

@@ -1,22 +1,19 @@
-//! One observation of a gate: a new process, which warms up and measures at least 10 ms, six times.
+//! A block of a gate: a new process for each side, which warms up, and then short parts of all sides in turns.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
 use parbench::measure::Observation;
 use parbench::measure::cell::{Cell, CellHeader, CellSpec, Program};
 
-use super::comparison::{Observed, Side, Signal};
-use crate::analysis::rounds::median;
+use super::comparison::{Observed, Part, Side, Signal};
 
-/// How long a part of an observation measures at least.
+/// How long a part measures at least.
 const PART_NS: u64 = 10_000_000;
-/// Its parts. What disturbs a program for some time only adds to its CPU time, so the smallest is the value: where the median
-/// of three varied by 17 % from process to process on a shared machine, the smallest of six varied by 0.7 %.
-const PARTS: usize = 6;
-/// Of wall time the median counts, and what waits is hardly disturbed.
-const WALL_PARTS: usize = 3;
+/// Parts of a side in a block; of wall time, which waiting makes calm, fewer.
+const PARTS: usize = 10;
+const WALL_PARTS: usize = 4;
 /// Batches of a part at most: settling between batches takes longer than the shortest.
 const MAX_BATCHES: u64 = 50;
 /// Longer than any batch that fits into a gate.
@@ -35,12 +32,15 @@ pub(crate) struct Subject {
     pub(crate) injection: Option<String>,
 }
 
+/// A side, its program, and the order of its sections.
+pub(crate) type Contestant = (Side, PathBuf, u32);
+
 impl Subject {
     pub(crate) fn variant(&self) -> String {
         format!("{}/{}", self.executor, self.workers)
     }
 
-    fn start(&self, program: &Path, side: Side) -> Result<(CellHeader, Cell)> {
+    fn start(&self, program: &Path, side: Side) -> Result<Cell> {
         let program = Program::At(program.into());
         let mut spec = CellSpec::new(program, &self.scenario, self.executor, self.workers);
         (spec.first, spec.size, spec.timeout) = (self.first, self.size, TIMEOUT);
@@ -49,43 +49,67 @@ impl Subject {
         if let Some(injection) = self.injection.as_ref().filter(|_| side == Side::Head) {
             spec.environment.push(("PARBENCH_INJECT".into(), injection.clone()));
         }
-        let mut cell = Cell::start(spec)?;
-        Ok((cell.wait_until_ready()?, cell))
+        Cell::start(spec)
     }
 
-    /// The header of a cell, and one observation: what the number of batches is taken from.
-    pub(crate) fn try_once(
-        &self,
-        program: &Path,
-        side: Side,
-        signal: Signal,
-    ) -> Result<(CellHeader, Observed)> {
-        let (header, mut cell) = self.start(program, side)?;
-        let batches = batches(header.batch_ns);
-        let parts = (0..parts(signal)).map(|_| cell.run(batches, None, false)).collect::<Result<Vec<_>>>()?;
-        Ok((header, observed(side, 0, &parts)))
+    /// The header of a cell, and a part: what the number of batches is taken from.
+    pub(crate) fn try_once(&self, program: &Path, side: Side) -> Result<(CellHeader, Part)> {
+        let mut cell = self.start(program, side)?;
+        let header = cell.wait_until_ready()?;
+        let observation = cell.run(batches(header.batch_ns), None, false)?;
+        Ok((header, part(&observation)))
     }
 
-    /// Observes a program in a new process.
+    /// Observes all sides: a part of each in a random order, then a part of each in the reverse order, and so on. What disturbs
+    /// the machine for longer than some parts disturbs all sides alike.
+    ///
+    /// # Errors
+    /// The side that failed, and how.
     pub(crate) fn observe(
         &self,
-        program: &Path,
-        side: Side,
-        layout: u32,
-        batches: u32,
-        signal: Signal,
-    ) -> Result<Observed> {
-        let (_, mut cell) = self.start(program, side)?;
-        let parts = (0..parts(signal)).map(|_| cell.run(batches, None, false)).collect::<Result<Vec<_>>>()?;
-        Ok(observed(side, layout, &parts))
+        sides: &[Contestant],
+        (batches, signal): (u32, Signal),
+        random: &mut fastrand::Rng,
+    ) -> Result<Vec<Observed>, (Side, String)> {
+        let failed = |side: Side| move |error: anyhow::Error| (side, format!("{error:#}"));
+        let mut cells = Vec::new();
+        for (side, program, _) in sides {
+            cells.push(self.start(program, *side).map_err(failed(*side))?);
+        }
+        for ((side, ..), cell) in sides.iter().zip(&mut cells) {
+            cell.wait_until_ready().map_err(failed(*side))?;
+        }
+        let observed =
+            |(side, _, layout): &Contestant| Observed { side: *side, layout: *layout, ..Observed::default() };
+        let mut observed: Vec<_> = sides.iter().map(observed).collect();
+        let mut order: Vec<_> = (0..sides.len()).collect();
+        for pass in 0..parts(signal) {
+            if pass % 2 == 0 {
+                random.shuffle(&mut order)
+            } else {
+                order.reverse()
+            }
+            for &at in &order {
+                let observation = cells[at].run(batches, None, false).map_err(failed(sides[at].0))?;
+                observed[at].parts.push(part(&observation));
+            }
+        }
+        Ok(observed)
     }
+}
+
+/// How long a block of so many sides takes.
+pub(crate) fn cost(tried: Duration, part_ns: u64, signal: Signal, sides: u32) -> Duration {
+    let parts = Duration::from_nanos(part_ns) * parts(signal) as u32;
+    // Cells start together; two CPUs are the least.
+    tried.saturating_sub(Duration::from_nanos(part_ns)) * sides.div_ceil(2) + parts * sides
 }
 
 fn parts(signal: Signal) -> usize {
     if signal == Signal::Cpu { PARTS } else { WALL_PARTS }
 }
 
-/// How many batches take as long as a part of an observation.
+/// How many batches take as long as a part.
 pub(crate) fn batches(batch_ns: u64) -> u32 {
     PART_NS.div_ceil(batch_ns.max(1)).clamp(1, MAX_BATCHES) as u32
 }
@@ -97,29 +121,16 @@ pub(crate) fn first_tasks(tasks: usize, batch_ns: u64, workers: usize) -> Option
     (even < tasks).then_some(even)
 }
 
-fn observed(side: Side, layout: u32, parts: &[Observation]) -> Observed {
-    let of_batch = |value: &dyn Fn(&Observation) -> Option<u64>| {
-        let one = |part: &Observation| Some(value(part)? as f64 / f64::from(part.batches.max(1)));
-        parts.iter().map(one).collect::<Option<Vec<_>>>()
-    };
-    let middle = |value: &dyn Fn(&Observation) -> Option<u64>| median(of_batch(value)?);
-    let whole = |value: Option<f64>| value.map(|value| value.round() as u64);
-    let smallest =
-        of_batch(&|part| part.usage.cpu_ns()).and_then(|all| all.into_iter().min_by(f64::total_cmp));
-    let parallelism = |part: &Observation| {
-        let busy = part.usage.cpu_ns()? + part.usage.run_queue_wait_ns?;
-        Some(busy as f64 / part.wall_ns.max(1) as f64)
-    };
-    Observed {
-        side,
-        layout,
-        cpu_ns: whole(smallest),
-        wall_ns: whole(middle(&|part| Some(part.wall_ns))).unwrap_or(0),
-        queue_ns: whole(middle(&|part| part.usage.run_queue_wait_ns)),
-        parallelism: median(parts.iter().filter_map(parallelism)),
-        peak_bytes: parts.iter().filter_map(|part| part.usage.peak_bytes).max(),
-        allocations: whole(middle(&|part| part.usage.allocations)),
-        allocated_bytes: whole(middle(&|part| part.usage.allocated_bytes)),
+/// For one batch.
+fn part(observation: &Observation) -> Part {
+    let of_batch = |value: u64| value / u64::from(observation.batches.max(1));
+    let usage = &observation.usage;
+    Part {
+        wall_ns: of_batch(observation.wall_ns),
+        cpu_ns: usage.cpu_ns().map(of_batch),
+        queue_ns: usage.run_queue_wait_ns.map(of_batch),
+        allocations: usage.allocations.map(of_batch),
+        allocated_bytes: usage.allocated_bytes.map(of_batch),
     }
 }
 

@@ -8,9 +8,9 @@ use parbench::Size;
 use parbench::bench::Listed;
 use parbench::measure::cell::CellHeader;
 
-use super::comparison::{Observed, Row, Side, Signal};
+use super::comparison::{Part, Row, Side, Signal};
 use super::judge::{BLOCKS, Bound};
-use super::observe::{Subject, batches, first_tasks};
+use super::observe::{Subject, batches, cost, first_tasks};
 use crate::programs::Program;
 
 /// Workers of the variants that have more than one: what every machine has that can run anything at once.
@@ -21,8 +21,6 @@ const VARIANTS: [(&str, usize); 3] = [("serial", 1), ("threads", WORKERS), ("pro
 const COMPUTES: f64 = 0.9;
 /// One row of so many has null arms.
 const NULL_EVERY: usize = 9;
-/// Observations of a row in a block: both sides, in one order and its reverse.
-const OF_BLOCK: u32 = 4;
 
 /// What a person wants.
 #[derive(Clone, Debug)]
@@ -41,8 +39,9 @@ pub(crate) struct Wanted {
 pub(crate) struct Planned {
     pub(crate) row: Row,
     pub(crate) subject: Subject,
-    /// How long one observation takes, with its process.
-    pub(crate) cost: Duration,
+    /// How long it took to try it, and a part of it, ns.
+    tried: Duration,
+    part_ns: u64,
     /// Whether base is measured against itself as well.
     pub(crate) has_null: bool,
 }
@@ -113,9 +112,9 @@ impl Plan {
 }
 
 impl Planned {
-    fn of_stage(&self) -> Duration {
-        let observations = if self.has_null { 2 * OF_BLOCK } else { OF_BLOCK };
-        self.cost * observations * BLOCKS
+    /// How long a stage takes of it.
+    pub(crate) fn of_stage(&self) -> Duration {
+        cost(self.tried, self.part_ns, self.row.signal, if self.has_null { 4 } else { 2 }) * BLOCKS
     }
 }
 
@@ -146,12 +145,12 @@ impl Pair<'_> {
             };
             if executor == "serial" {
                 // Fewer tasks of the same inputs: what a task does stays what it is.
-                let tried = subject.try_once(&self.base.executable, Side::Base, signal);
-                if let Ok((header, observed)) = &tried {
+                let tried = subject.try_once(&self.base.executable, Side::Base);
+                if let Ok((header, part)) = &tried {
                     if !self.listed.weak {
                         first = first_tasks(header.tasks, header.batch_ns, WORKERS);
                     }
-                    let computes = observed.cpu_ns.map(|cpu| cpu as f64 / observed.wall_ns.max(1) as f64);
+                    let computes = part.cpu_ns.map(|cpu| cpu as f64 / part.wall_ns.max(1) as f64);
                     if computes.is_some_and(|share| share < COMPUTES) {
                         signal = Signal::Wall;
                     }
@@ -173,9 +172,9 @@ impl Pair<'_> {
             if self.wanted.rows.as_ref().is_some_and(|rows| !rows.contains(&row.title())) {
                 continue;
             }
-            match self.try_both(&mut subject, signal) {
-                Ok((sides, cost)) => {
-                    let [(base, _), (head, _)] = &sides;
+            match self.try_both(&mut subject) {
+                Ok((sides, tried)) => {
+                    let [(base, part), (head, _)] = &sides;
                     row.tasks = base.tasks;
                     row.batches = batches(base.batch_ns);
                     if base.inputs != head.inputs {
@@ -188,7 +187,8 @@ impl Pair<'_> {
                     if subject.first.is_none() {
                         first = None;
                     }
-                    plan.rows.push(Planned { row, subject, cost, has_null: false });
+                    let part_ns = part.wall_ns * u64::from(row.batches);
+                    plan.rows.push(Planned { row, subject, tried, part_ns, has_null: false });
                 }
                 Err((side, error)) => {
                     row.error = Some((side, error));
@@ -200,14 +200,10 @@ impl Pair<'_> {
 
     /// Tries a row in both programs; with all tasks, where fewer do not pass its check.
     #[allow(clippy::type_complexity, reason = "a pair of pairs")]
-    fn try_both(
-        &self,
-        subject: &mut Subject,
-        signal: Signal,
-    ) -> Result<([(CellHeader, Observed); 2], Duration), (Side, String)> {
+    fn try_both(&self, subject: &mut Subject) -> Result<([(CellHeader, Part); 2], Duration), (Side, String)> {
         let one = |subject: &Subject, program: &Path, side| {
             let began = Instant::now();
-            let tried = subject.try_once(program, side, signal);
+            let tried = subject.try_once(program, side);
             tried.map(|tried| (tried, began.elapsed())).map_err(|error| (side, format!("{error:#}")))
         };
         let base = one(subject, &self.base.executable, Side::Base).or_else(|error| {

@@ -1,6 +1,6 @@
 //! What the observations of rows say: the words of each, and of all together. Pure functions of a comparison.
 
-use super::comparison::{Block, Comparison, Observed, Row, Side, Signal};
+use super::comparison::{Block, Comparison, Part, Row, Side, Signal};
 use super::judge::{self, BLOCKS, Bound, Word, is_suspect, rules_out};
 use crate::analysis::Interval;
 use crate::analysis::rounds::{interval, median};
@@ -16,16 +16,19 @@ const CALLS_A_TASK: f64 = 1.0;
 pub(crate) const RUNNER_CHANGED: &str = "the runner changed, not the code: more than a third of the rows moved together, and \
                                          base beside itself moved as well";
 
-/// A value of an observation; `None` if the system does not tell.
-type Value<'a> = &'a dyn Fn(&Observed) -> Option<f64>;
+/// A value of a part; `None` if the system does not tell.
+type Value<'a> = &'a dyn Fn(&Part) -> Option<f64>;
 
 impl Block {
-    /// The mean of a value's logarithms on a side.
-    fn log(&self, side: Side, value: Value) -> Option<f64> {
-        let of_side = self.observations.iter().filter(|observed| observed.side == side);
-        let logs: Option<Vec<_>> = of_side.map(|observed| Some(value(observed)?.ln())).collect();
-        let logs = logs?;
-        (!logs.is_empty()).then(|| logs.iter().sum::<f64>() / logs.len() as f64)
+    fn parts(&self, side: Side) -> &[Part] {
+        let of_side = self.observations.iter().find(|observed| observed.side == side);
+        of_side.map_or(&[], |observed| &observed.parts)
+    }
+
+    /// The median of the logarithms of a value on one side over base, part by part: what disturbs both at a time is in neither.
+    fn log(&self, over: Side, value: Value) -> Option<f64> {
+        let pairs = self.parts(over).iter().zip(self.parts(Side::Base));
+        median(pairs.filter_map(|(over, base)| Some((value(over)? / value(base)?).ln())))
     }
 }
 
@@ -33,13 +36,12 @@ impl Row {
     /// The logarithms of a value on one side over base, block by block, of a stage.
     fn logs(&self, stage: u8, over: Side, value: Value) -> Vec<f64> {
         let of_stage = self.blocks.iter().filter(|block| block.stage == stage);
-        of_stage.filter_map(|block| Some(block.log(over, value)? - block.log(Side::Base, value)?)).collect()
+        of_stage.filter_map(|block| block.log(over, value)).collect()
     }
 
     /// The values of a side in both stages.
     fn values(&self, side: Side, value: Value) -> Vec<f64> {
-        let all = self.blocks.iter().flat_map(|block| &block.observations);
-        all.filter(|observed| observed.side == side).filter_map(value).collect()
+        self.blocks.iter().flat_map(|block| block.parts(side)).filter_map(value).collect()
     }
 
     /// The median of a value on a side.
@@ -49,26 +51,26 @@ impl Row {
 
     /// Head over base, with its interval, in the stage that decided.
     pub(crate) fn ratio(&self) -> Option<Interval> {
-        let of = |stage| self.logs(stage, Side::Head, &|observed| observed.value(self.signal));
+        let of = |stage| self.logs(stage, Side::Head, &|part| part.value(self.signal));
         interval([of(1), of(2)].concat())
     }
 
     /// In how many of its blocks head was slower.
     pub(crate) fn slower_in(&self) -> (usize, usize) {
-        let of = |stage| self.logs(stage, Side::Head, &|observed| observed.value(self.signal));
+        let of = |stage| self.logs(stage, Side::Head, &|part| part.value(self.signal));
         let logs = [of(1), of(2)].concat();
         (logs.iter().filter(|log| **log > 0.0).count(), logs.len())
     }
 
     /// How far base beside itself was off: the medians of its null arms, as logarithms.
     pub(crate) fn nulls(&self) -> Vec<f64> {
-        let of = |side| median(self.logs(1, side, &|observed| observed.value(self.signal)));
+        let of = |side| median(self.logs(1, side, &|part| part.value(self.signal)));
         [Side::Copy, Side::Relinked].into_iter().filter_map(of).collect()
     }
 
     /// How much of the time its threads waited for a CPU.
     pub(crate) fn waiting(&self) -> Option<f64> {
-        self.median(Side::Base, &|observed| Some(observed.queue_ns? as f64 / observed.wall_ns.max(1) as f64))
+        self.median(Side::Base, &|part| Some(part.queue_ns? as f64 / part.wall_ns.max(1) as f64))
     }
 
     fn bound(&self) -> Bound {
@@ -78,19 +80,17 @@ impl Row {
     /// Logarithms of the parallelism that head has lost, where base has any. Waiting tasks have none to lose.
     fn lost_parallelism(&self, stage: u8) -> Vec<f64> {
         let is_parallel = self.signal == Signal::Cpu
-            && self
-                .median(Side::Base, &|observed| observed.parallelism)
-                .is_some_and(|parallelism| parallelism > PARALLEL);
+            && self.median(Side::Base, &Part::parallelism).is_some_and(|parallelism| parallelism > PARALLEL);
         if !is_parallel {
             return Vec::new();
         }
-        self.logs(stage, Side::Head, &|observed| observed.parallelism).iter().map(|log| -log).collect()
+        self.logs(stage, Side::Head, &Part::parallelism).iter().map(|log| -log).collect()
     }
 }
 
 /// Whether the first stage has seen a change, of time or of parallelism.
 pub(crate) fn may_have_changed(row: &Row) -> bool {
-    let first = row.logs(1, Side::Head, &|observed| observed.value(row.signal));
+    let first = row.logs(1, Side::Head, &|part| part.value(row.signal));
     let lost = row.lost_parallelism(1);
     is_suspect(&first, row.bound())
         || (median(lost.iter().copied()) > Some(0.0) && is_suspect(&lost, Bound::WALL))
@@ -98,7 +98,7 @@ pub(crate) fn may_have_changed(row: &Row) -> bool {
 
 /// Whether a row needs the second stage: it may have changed, or is too noisy to say that it has not.
 pub(crate) fn needs_second(row: &Row) -> bool {
-    let first = row.logs(1, Side::Head, &|observed| observed.value(row.signal));
+    let first = row.logs(1, Side::Head, &|part| part.value(row.signal));
     row.error.is_none() && (may_have_changed(row) || !rules_out(&first, row.bound()))
 }
 
@@ -108,7 +108,7 @@ pub(crate) fn runner_changed(rows: &[Row]) -> bool {
     let measured: Vec<_> = rows.iter().filter(|row| row.error.is_none()).collect();
     let moved = |sign: f64| {
         let moved = |row: &&&Row| {
-            let first = row.logs(1, Side::Head, &|observed| observed.value(row.signal));
+            let first = row.logs(1, Side::Head, &|part| part.value(row.signal));
             is_suspect(&first, row.bound()) && median(first).is_some_and(|log| sign * log > 0.0)
         };
         measured.iter().filter(moved).count()
@@ -127,7 +127,7 @@ pub(crate) fn judge(row: &mut Row) {
         return;
     }
     let signal = row.signal;
-    let of = |stage| row.logs(stage, Side::Head, &|observed| observed.value(signal));
+    let of = |stage| row.logs(stage, Side::Head, &|part| part.value(signal));
     let mut word = judge::judge(&of(1), &of(2), row.bound());
     let mut changes = Vec::new();
     if let (Word::Slower | Word::Faster, Some(ratio)) = (word, row.ratio()) {
@@ -140,13 +140,13 @@ pub(crate) fn judge(row: &mut Row) {
         ));
     }
     if judge::judge(&row.lost_parallelism(1), &row.lost_parallelism(2), Bound::WALL) == Word::Slower {
-        let of = |side| row.median(side, &|observed| observed.parallelism).unwrap_or(0.0);
+        let of = |side| row.median(side, &Part::parallelism).unwrap_or(0.0);
         changes.push(format!("parallelism {:.2} -> {:.2}", of(Side::Base), of(Side::Head)));
         word = Word::Slower;
     }
     for (what, least, value) in [
-        ("allocations", CALLS_A_TASK, &(|observed: &Observed| Some(observed.allocations? as f64)) as Value),
-        ("allocated bytes", 0.0, &|observed: &Observed| Some(observed.allocated_bytes? as f64)),
+        ("allocations", CALLS_A_TASK, &(|part: &Part| Some(part.allocations? as f64)) as Value),
+        ("allocated bytes", 0.0, &|part: &Part| Some(part.allocated_bytes? as f64)),
     ] {
         if let Some((base, head)) = more(row, what == "allocations", least, value) {
             changes.push(format!("{what} of a batch {base:.0} -> {head:.0}"));
@@ -160,7 +160,7 @@ pub(crate) fn judge(row: &mut Row) {
 /// bytes, by more than the threshold.
 fn more(row: &Row, is_calls: bool, least: f64, value: Value) -> Option<(f64, f64)> {
     let [base, head] = [Side::Base, Side::Head].map(|side| row.values(side, value));
-    if base.len() < 2 * BLOCKS as usize || head.len() < 2 * BLOCKS as usize {
+    if base.len() < BLOCKS as usize || head.len() < BLOCKS as usize {
         return None;
     }
     let most = base.iter().copied().fold(0.0, f64::max);
@@ -239,7 +239,7 @@ pub(crate) fn trust(comparison: &Comparison) -> String {
 
 /// A time or `-`.
 pub(crate) fn time(row: &Row, side: Side) -> String {
-    row.median(side, &|observed| observed.value(row.signal)).map_or("-".into(), duration)
+    row.median(side, &|part| part.value(row.signal)).map_or("-".into(), duration)
 }
 
 #[cfg(test)]
