@@ -23,7 +23,7 @@ use crate::fixtures;
 use crate::measure::variant::Selection;
 use crate::measure::{cell, criterion, rounds};
 use crate::program::{self, Role, injection};
-use crate::scenario::Scenario;
+use crate::scenario::{Amount, Scenario};
 use crate::usage::allocations;
 pub use crate::wire::VERSION;
 use crate::worker;
@@ -44,7 +44,7 @@ pub fn main_with(
     executors: impl IntoIterator<Item = &'static ExecutorKind>,
 ) {
     let (scenarios, executors) = (list(scenarios), list(executors));
-    run_mode(scenarios, executors);
+    run_mode(scenarios, executors, true);
     let selection =
         Selection::from_env(executors).and_then(|selection| selection.check().map(|()| selection));
     exit_on_error(selection.and_then(|selection| criterion::main(scenarios, &selection)));
@@ -53,9 +53,10 @@ pub fn main_with(
 /// Does what `parbench …` arguments say and ends the program then; returns if there are none.
 ///
 /// For a main that goes on otherwise, such as a test program's, or one with Criterion groups of its own (see [`add_groups`]).
-/// It must come first: a worker process is this very program, started again.
+/// It must come first: a worker process is this very program, started again. A program may have a first argument `parbench` of
+/// its own, as long as the second is none of parbench's modes.
 pub fn enter(scenarios: impl IntoIterator<Item = impl Borrow<Scenario>>) {
-    run_mode(list(scenarios), executors::ALL);
+    run_mode(list(scenarios), executors::ALL, false);
 }
 
 /// The same with a list of executors other than [`executors::ALL`].
@@ -63,7 +64,7 @@ pub fn enter_with(
     scenarios: impl IntoIterator<Item = impl Borrow<Scenario>>,
     executors: impl IntoIterator<Item = &'static ExecutorKind>,
 ) {
-    run_mode(list(scenarios), list(executors));
+    run_mode(list(scenarios), list(executors), false);
 }
 
 /// Adds a Criterion group for each scenario to a program that has groups of its own.
@@ -107,14 +108,16 @@ fn list<T: Copy + 'static>(items: impl IntoIterator<Item = impl Borrow<T>>) -> &
     Vec::leak(items.into_iter().map(|item| *item.borrow()).collect())
 }
 
-fn run_mode(scenarios: &'static [Scenario], executors: &'static [&'static ExecutorKind]) {
+/// Does what the mode says, if there is one. A main that is `ours` has no other arguments that begin with `parbench`.
+fn run_mode(scenarios: &'static [Scenario], executors: &'static [&'static ExecutorKind], ours: bool) {
     allocations::count_if_asked();
     program::allocator::set_policy();
     program::limits::survive_file_limit();
     // In a worker too: it would run the code of another workload.
     exit_on_error(Scenario::check_names(scenarios));
     exit_on_error(injection::parse());
-    let Some((mode, arguments)) = program::mode() else {
+    let is_known = |mode: &str| ours || MODES.contains(&mode);
+    let Some((mode, arguments)) = program::mode().filter(|(mode, _)| is_known(mode)) else {
         program::lifetime::end_on_signals_as_first_process();
         return program::set_role(Role::Main);
     };
@@ -144,6 +147,9 @@ fn run_mode(scenarios: &'static [Scenario], executors: &'static [&'static Execut
     exit_on_error(run());
     process::exit(0);
 }
+
+/// The words behind `parbench` that mean one of its modes; in a program with a main of its own, others are its own business.
+const MODES: [&str; 8] = ["worker", "forkserver", "fixture", "cell", "list", "rounds", "help", "--help"];
 
 /// What a person is told who asks for help; `rounds --help` has more.
 const HELP: &str = "\
@@ -213,6 +219,8 @@ pub struct Listed {
     pub waits: bool,
     /// Whether its answers are checked, and not only compared.
     pub has_check: bool,
+    /// What a task works on, if that has been said.
+    pub amount: Option<Amount>,
     /// The workload's type, with its modules: where its code is.
     pub workload: String,
 }
@@ -236,6 +244,7 @@ fn print_list(
             cold: properties.cold,
             waits: properties.waits,
             has_check: properties.has_check,
+            amount: scenario.amount,
             workload: scenario.type_name().into(),
         };
         writeln!(results, "{}", serde_json::to_string(&listed)?)?;

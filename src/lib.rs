@@ -62,14 +62,16 @@ mod workload;
 pub use data::Array;
 pub use data::packet::{Message, Packet};
 pub use executors::{Executor, Failure, Outcome};
-pub use job::{Cause, Job, TypedJob};
+pub use job::{Cause, Job, TaskFuture, TypedJob};
 pub use pool::Pool;
-pub use scenario::{Prepared, Scenario};
+pub use scenario::{Amount, Prepared, Scenario};
 pub use shape::{MAX_PARALLELISM, Shape};
 pub use span::TaskSpan;
 pub use usage::Usage;
 pub use usage::allocations::CountingAllocator;
-pub use workload::{Inputs, Properties, Scaling, SetUp, Shared, SharedState, Size, Split, Workload};
+pub use workload::{
+    Inputs, Properties, Scaling, SetUp, Shared, SharedState, Size, Split, StartFuture, Workload,
+};
 
 /// The Rust examples of the README, compiled.
 #[cfg(doctest)]

@@ -55,7 +55,24 @@ impl<W: Workload> Pool<W> {
     /// # Errors
     /// If the tasks cannot begin: a worker does not start, or its state cannot be made.
     pub fn run(&mut self, inputs: Vec<W::Input>) -> Result<Vec<Result<W::Output, Failure>>> {
-        let typed = Arc::new(TypedJob::<W>::new(inputs, self.workers));
+        self.run_job(TypedJob::new(inputs, self.workers))
+    }
+
+    /// The same, and `watcher` is told of each answer, with the number of its input, once it is there: see
+    /// [`TypedJob::watched`].
+    ///
+    /// # Errors
+    /// As [`Pool::run`].
+    pub fn run_watched(
+        &mut self,
+        inputs: Vec<W::Input>,
+        watcher: impl Fn(usize, &W::Output) + Send + Sync + 'static,
+    ) -> Result<Vec<Result<W::Output, Failure>>> {
+        self.run_job(TypedJob::new(inputs, self.workers).watched(watcher))
+    }
+
+    fn run_job(&mut self, typed: TypedJob<W>) -> Result<Vec<Result<W::Output, Failure>>> {
+        let typed = Arc::new(typed);
         let job: Arc<dyn Job> = typed.clone();
         let outcome = self.executor.execute(&job)?;
         let outputs = typed.take_outputs().into_iter();

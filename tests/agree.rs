@@ -95,7 +95,9 @@ fn places() -> Result<()> {
         Report::Place { process, thread } => Ok((process, thread)),
         report => bail!("it reports {report:?}"),
     };
-    for kind in ALL {
+    let properties = Scenario::of::<Act>().properties;
+    let can_run = |kind: &&&ExecutorKind| !matches!((kind.suits)(&properties), Suitability::Unsuited(_));
+    for kind in ALL.iter().filter(can_run) {
         let workers = max_workers(kind);
         let job: Arc<dyn Job> = Arc::new(TypedJob::<Act>::new(vec![action.clone(); 30], workers));
         let packets = answers(kind, &PoolOptions::new(workers), &job)?;

@@ -31,6 +31,8 @@ enum Command {
     Doctor(cli::doctor::Doctor),
     /// The scenarios of this package's bench programs
     List(cli::list::List),
+    /// A workload of your own, from a template
+    New(cli::new::New),
     /// Shows a run: on a page, in the terminal, as Markdown, CSV or a trace
     Report(cli::report::Report),
     /// Measures in interleaved rounds, and says which way is the best for each scenario
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         Command::Compare(compare) => return finish(compare.run()),
         Command::Doctor(doctor) => doctor.run(),
         Command::List(list) => list.run(),
+        Command::New(new) => new.run(),
         Command::Report(report) => report.run(),
         Command::Run(run) => run.run(),
     };

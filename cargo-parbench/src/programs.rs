@@ -88,6 +88,15 @@ impl Cargo {
         Ok(String::from_utf8(output.stdout).context("the package's path is not UTF-8")?.trim_end().into())
     }
 
+    /// `cargo add`, with these arguments.
+    pub(crate) fn add(&self, arguments: &[&str]) -> Result<()> {
+        let mut command = cargo();
+        command.args(["add", "--quiet"]).args(arguments).arg("--manifest-path").arg(self.manifest()?);
+        let status = command.stdin(Stdio::null()).status().context("cannot start cargo")?;
+        ensure!(status.success(), "`cargo add {}` failed ({status})", arguments.join(" "));
+        Ok(())
+    }
+
     /// The same of a package elsewhere, built in this target folder.
     pub(crate) fn of(&self, manifest: PathBuf, target: &Path) -> Cargo {
         let started_in = manifest.parent().map(Path::to_path_buf);

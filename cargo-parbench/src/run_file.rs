@@ -91,6 +91,10 @@ pub(crate) struct Scenario {
     pub(crate) nested: bool,
     /// Its tasks mostly wait.
     pub(crate) waits: bool,
+    /// Its answers are compared with each other, and not checked.
+    pub(crate) is_compared: bool,
+    /// What a task works on, if that has been said.
+    pub(crate) amount: Option<parbench::Amount>,
     /// The variants that were chosen to be judged, such as `threads/2`: the best of those whose workers are threads, and the
     /// best of those whose workers are processes.
     pub(crate) judged: Judged,

@@ -78,7 +78,10 @@ impl Repository {
         let parbench = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap();
         let downstream = parbench.join("tests/downstream");
         let manifest = fs::read_to_string(downstream.join("Cargo.toml")).unwrap();
-        self.write("Cargo.toml", &manifest.replace("../..", parbench.to_str().unwrap()));
+        let manifest = manifest.replace("../..", parbench.to_str().unwrap());
+        let others =
+            ["mixed", "own"].map(|name| format!("[[bench]]\nname = \"{name}\"\nharness = false\n\n"));
+        self.write("Cargo.toml", &others.iter().fold(manifest, |text, other| text.replace(other, "")));
         fs::copy(downstream.join("Cargo.lock"), self.root.join("Cargo.lock")).unwrap();
         self.write("src/lib.rs", "//! Nothing.\n");
     }

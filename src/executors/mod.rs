@@ -1,5 +1,7 @@
 //! Ways to run a batch of tasks: the trait, the list of executors, and the outcome of a batch.
 
+#[cfg(feature = "async")]
+mod asynchronous;
 mod options;
 mod processes;
 mod rayon;
@@ -21,8 +23,19 @@ use crate::usage::Usage;
 use crate::workload::Properties;
 
 /// Every executor, in the order of reports. A new one is a file with a `KIND`, its `mod` line and a row here.
-pub static ALL: &[&ExecutorKind] =
-    &[&serial::KIND, &threads::KIND, &rayon::KIND, &processes::KIND, &processes::FORKSERVER];
+pub static ALL: &[&ExecutorKind] = &[
+    &serial::KIND,
+    &threads::KIND,
+    &rayon::KIND,
+    &processes::KIND,
+    &processes::FORKSERVER,
+    #[cfg(feature = "async")]
+    &asynchronous::ONE_THREAD,
+    #[cfg(feature = "async")]
+    &asynchronous::SEVERAL_THREADS,
+    #[cfg(feature = "async")]
+    &asynchronous::BLOCKING,
+];
 
 /// An executor in a list: what can be said of it before it is started.
 #[derive(Debug)]
@@ -97,7 +110,7 @@ pub enum Suitability {
 }
 
 /// For executors that suit every workload.
-fn suits_all(_: &Properties) -> Suitability {
+pub fn suits_all(_: &Properties) -> Suitability {
     Suitability::Suited
 }
 
@@ -212,13 +225,14 @@ impl fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 /// The number of a task, and its span or why it has none.
-type Entry = (usize, Result<TaskSpan, Cause>);
+pub type Entry = (usize, Result<TaskSpan, Cause>);
 
 /// Times a batch: drops the answers of the one before, reads the clock, runs, and puts the entries in order.
 ///
 /// `run` gets the time at which the batch began and returns the entries in any order. A task without an entry becomes a
-/// failure.
-fn time_batch(job: &dyn Job, run: impl FnOnce(u64) -> Vec<Entry>) -> Outcome {
+/// failure. Every executor whose workers are in this process is this with [`make_states`] before it and [`run_task`] for each
+/// task.
+pub fn time_batch(job: &dyn Job, run: impl FnOnce(u64) -> Vec<Entry>) -> Outcome {
     job.clear();
     let began = now();
     let entries = if job.tasks() == 0 { Vec::new() } else { run(began) };
@@ -249,8 +263,16 @@ fn ensure_enough_states(job: &dyn Job, workers: usize) -> Result<()> {
     Ok(())
 }
 
+/// Runs a task on a worker of this process, from 0; `began` is when the batch did.
+pub fn run_task(job: &dyn Job, worker: usize, task: usize, began: u64) -> Entry {
+    (task, job.run(worker, task).map(|stamps| TaskSpan::here(task, worker, began, stamps)))
+}
+
 /// Makes the state of every worker in this process and drops old answers, before the clock starts.
-fn make_states(job: &dyn Job, workers: usize) -> Result<()> {
+///
+/// # Errors
+/// If the job was made for fewer workers, or a state cannot be made.
+pub fn make_states(job: &dyn Job, workers: usize) -> Result<()> {
     ensure_enough_states(job, workers)?;
     job.clear();
     (0..workers).try_for_each(|worker| {

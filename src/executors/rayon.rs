@@ -6,10 +6,11 @@ use anyhow::{Result, anyhow};
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use super::{Executor, ExecutorKind, Isolation, Outcome, Shapes, Suitability, make_states, time_batch};
+use super::{
+    Executor, ExecutorKind, Isolation, Outcome, Shapes, Suitability, make_states, run_task, time_batch,
+};
 use crate::job::Job;
 use crate::program::limits::stack_bytes;
-use crate::span::TaskSpan;
 
 pub(super) const KIND: ExecutorKind = ExecutorKind {
     name: "rayon",
@@ -50,7 +51,7 @@ impl Executor for Rayon {
         self.prepare(job)?;
         let one = |began, task| {
             let worker = rayon::current_thread_index().expect("the pool runs this on its own threads");
-            (task, job.run(worker, task).map(|stamps| TaskSpan::here(task, worker, began, stamps)))
+            run_task(&**job, worker, task, began)
         };
         Ok(time_batch(&**job, |began| {
             // A task is the smallest unit: rayon must not bundle several of them.

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
-use super::{Executor, ExecutorKind, Isolation, Outcome, Shapes, make_states, suits_all, time_batch};
+use super::{
+    Executor, ExecutorKind, Isolation, Outcome, Shapes, make_states, run_task, suits_all, time_batch,
+};
 use crate::job::Job;
-use crate::span::TaskSpan;
 
 pub(super) const KIND: ExecutorKind = ExecutorKind {
     name: "serial",
@@ -26,7 +27,8 @@ impl Executor for Serial {
 
     fn execute(&mut self, job: &Arc<dyn Job>) -> Result<Outcome> {
         self.prepare(job)?;
-        let one = |began, task| (task, job.run(0, task).map(|stamps| TaskSpan::here(task, 0, began, stamps)));
-        Ok(time_batch(&**job, |began| (0..job.tasks()).map(|task| one(began, task)).collect()))
+        Ok(time_batch(&**job, |began| {
+            (0..job.tasks()).map(|task| run_task(&**job, 0, task, began)).collect()
+        }))
     }
 }

@@ -7,10 +7,11 @@ use std::thread::{self, JoinHandle};
 use anyhow::{Context, Result};
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 
-use super::{Entry, Executor, ExecutorKind, Isolation, Outcome, Shapes, make_states, suits_all, time_batch};
+use super::{
+    Entry, Executor, ExecutorKind, Isolation, Outcome, Shapes, make_states, run_task, suits_all, time_batch,
+};
 use crate::job::Job;
 use crate::program::limits::stack_bytes;
-use crate::span::TaskSpan;
 
 pub(super) const KIND: ExecutorKind = ExecutorKind {
     name: "threads",
@@ -59,8 +60,7 @@ impl Threads {
 
 fn work(worker: usize, queue: &Receiver<QueuedTask>) {
     for QueuedTask { batch, task } in queue {
-        let result = batch.job.run(worker, task);
-        let entry = (task, result.map(|stamps| TaskSpan::here(task, worker, batch.began, stamps)));
+        let entry = run_task(&*batch.job, worker, task, batch.began);
         batch.entries.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
         if batch.unfinished.fetch_sub(1, Ordering::AcqRel) == 1 {
             // The caller waits for this message, so it is still there.

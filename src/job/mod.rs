@@ -4,6 +4,7 @@ mod typed;
 mod worker_state;
 
 use std::fmt;
+use std::pin::Pin;
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,9 @@ pub(crate) use self::worker_state::{ErasedWorker, WorkerState};
 use crate::data::packet::Packet;
 use crate::panic::catch_panic;
 use crate::span::Stamps;
+
+/// A task that can wait for others without a thread: its stamps, or why it has no answer.
+pub type TaskFuture<'a> = Pin<Box<dyn Future<Output = Result<Stamps, Cause>> + Send + 'a>>;
 
 /// The tasks of one scenario for one executor, numbered from 0. [`TypedJob`] is the only implementation.
 pub trait Job: Send + Sync {
@@ -42,6 +46,11 @@ pub trait Job: Send + Sync {
     /// # Errors
     /// Why the task has no answer.
     fn run(&self, worker: usize, task: usize) -> Result<Stamps, Cause>;
+    /// A task as a future, which keeps its answer when it ends; `None` if the workload's tasks are none.
+    fn future(&self, task: usize) -> Option<TaskFuture<'_>> {
+        let _ = task;
+        None
+    }
     /// Checks, once and before the clock starts, that inputs arrive in another process as what they are.
     ///
     /// # Errors

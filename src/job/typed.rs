@@ -2,16 +2,18 @@
 
 use std::any::type_name;
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::task::Poll;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Cause, Job, WorkerState, catch_cause};
+use super::{Cause, Job, TaskFuture, WorkerState, catch_cause};
 use crate::data::arena;
 use crate::data::packet::{Message, Packet};
 use crate::data::probe::{self, Problem};
 use crate::panic::catch_panic;
-use crate::span::Stamps;
+use crate::span::{Stamps, now};
 use crate::workload::{Inputs, Scaling, Workload};
 
 /// A job whose types are known: inputs go in, outputs come out.
@@ -51,6 +53,8 @@ pub struct TypedJob<W: Workload> {
     outputs: Vec<Mutex<Option<W::Output>>>,
     /// Inputs that cannot be sent to another process, once they have been checked; an error if no input should be.
     unsendable: OnceLock<Result<HashMap<usize, Cause>, Cause>>,
+    /// Told of each answer once it is there.
+    watcher: Option<Watcher<W>>,
     /// Dropped after all of them.
     _trim: TrimArena,
 }
@@ -63,6 +67,9 @@ impl Drop for TrimArena {
         arena::trim();
     }
 }
+
+/// Told of a task's number and its answer.
+type Watcher<W> = Box<dyn Fn(usize, &<W as Workload>::Output) + Send + Sync>;
 
 impl<W: Workload> TypedJob<W> {
     /// A task for each input, for an executor whose parallelism is at most `workers`.
@@ -108,8 +115,25 @@ impl<W: Workload> TypedJob<W> {
             states,
             outputs,
             unsendable: OnceLock::new(),
+            watcher: None,
             _trim: TrimArena,
         }
+    }
+
+    /// The same, with a function that is told of each answer once it is there: by the worker that has it on serial, threads and
+    /// rayon, and by the caller's thread where workers are processes. It must be quick: it runs inside the batch.
+    #[must_use]
+    pub fn watched(self, watcher: impl Fn(usize, &W::Output) + Send + Sync + 'static) -> Self {
+        TypedJob { watcher: Some(Box::new(watcher)), ..self }
+    }
+
+    fn keep(&self, task: usize, output: W::Output) -> Result<(), Cause> {
+        if let Some(watcher) = &self.watcher {
+            let panicked = |message| Cause::Panicked { message };
+            catch_panic(|| watcher(task, &output)).map_err(panicked)?;
+        }
+        *self.output(task) = Some(output);
+        Ok(())
     }
 
     /// Takes the outputs of the last batch: `None` for a task that failed.
@@ -200,8 +224,30 @@ impl<W: Workload> Job for TypedJob<W> {
             Some(own) => state.run_own(own)?,
             None => state.run(self.input(task))?,
         };
-        *self.output(task) = Some(output);
+        self.keep(task, output)?;
         Ok(stamps)
+    }
+
+    fn future(&self, task: usize) -> Option<TaskFuture<'_>> {
+        let start = W::FUTURE?;
+        // It is made, and entered, when it is first polled.
+        let (mut future, mut started) = (None, 0);
+        Some(Box::pin(poll_fn(move |context| {
+            if future.is_none() {
+                started = now();
+            }
+            let polled = catch_panic(|| {
+                let future = future.get_or_insert_with(|| start(self.input(task)));
+                future.as_mut().poll(context).map(|output| output.map_err(|error| Cause::error(&error)))
+            });
+            let output = match polled {
+                Ok(Poll::Pending) => return Poll::Pending,
+                Ok(Poll::Ready(output)) => output,
+                Err(message) => Err(Cause::Panicked { message }),
+            };
+            let stamps = Stamps { started, stopped: now() };
+            Poll::Ready(output.and_then(|output| self.keep(task, output).map(|()| stamps)))
+        })))
     }
 
     fn check_inputs(&self) -> Result<(), Cause> {
@@ -219,8 +265,7 @@ impl<W: Workload> Job for TypedJob<W> {
     fn accept(&self, task: usize, output: Packet) -> Result<(), Cause> {
         let context = || format!("its output cannot be unpacked (in the type {})", type_name::<W::Output>());
         let output = catch_cause(|| output.unpack().with_context(context))?;
-        *self.output(task) = Some(output);
-        Ok(())
+        self.keep(task, output)
     }
 
     fn answer(&self, task: usize) -> Result<Packet> {
@@ -234,7 +279,7 @@ impl<W: Workload> Job for TypedJob<W> {
         ensure!(answers == tasks, "{}: only {answers} of {tasks} tasks have an answer", self.name);
         // With weak scaling there may be more or fewer tasks than inputs.
         outputs.chunks(self.inputs().len().max(1)).try_for_each(|outputs| {
-            W::check(&self.inputs()[..outputs.len()], outputs)
+            W::check_as(self.name, &self.inputs()[..outputs.len()], outputs)
                 .with_context(|| format!("{}: a wrong answer", self.name))
         })
     }

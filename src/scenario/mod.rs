@@ -9,10 +9,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
 
 use crate::data::packet::Packet;
 use crate::job::{ErasedWorker, Job, TypedJob, WorkerState};
-use crate::workload::{Properties, Size, Workload, set_size};
+use crate::panic::catch_panic;
+use crate::workload::{Inputs, Properties, Size, Workload, set_size};
 
 /// A workload with its types erased: one row in a list.
 ///
@@ -38,9 +40,23 @@ pub struct Scenario {
     pub workers: &'static [usize],
     /// What decides which executors run it, and on how many tasks.
     pub properties: Properties,
+    /// What a task works on, if that has been said: reports then give a rate.
+    pub amount: Option<Amount>,
     type_name: fn() -> &'static str,
-    prepare: fn(&'static str, Size) -> Result<Prepared>,
+    /// The parameter of a scenario that is one of a sweep.
+    parameter: Option<u64>,
+    prepare: fn(&Scenario, Size) -> Result<Prepared>,
     make_worker: fn() -> Box<dyn ErasedWorker>,
+}
+
+/// What a task works on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Amount {
+    /// So many bytes.
+    Bytes(u64),
+    /// So many elements, such as rows or numbers.
+    Elements(u64),
 }
 
 impl Scenario {
@@ -54,9 +70,12 @@ impl Scenario {
                 nested: W::NESTED,
                 cold: W::COLD,
                 waits: W::WAITS,
+                has_future: W::FUTURE.is_some(),
                 has_check: true,
             },
+            amount: None,
             type_name: any::type_name::<W>,
+            parameter: None,
             prepare: prepare::<W>,
             make_worker: || Box::new(WorkerState::<W>::default()),
         }
@@ -68,7 +87,21 @@ impl Scenario {
     /// If the workload's `prepare` fails, or makes no input.
     pub fn prepare(&self, size: Size) -> Result<Prepared> {
         set_size(size);
-        (self.prepare)(self.name, size).with_context(|| format!("cannot prepare `{}`", self.name))
+        let prepared = catch_panic(|| (self.prepare)(self, size));
+        let prepared = prepared.unwrap_or_else(|message| bail!("it panicked: {message}"));
+        prepared.with_context(|| format!("cannot prepare `{}`", self.name))
+    }
+
+    /// Says how many bytes a task works on: reports give bytes a second then.
+    #[must_use]
+    pub const fn bytes(self, bytes: u64) -> Scenario {
+        Scenario { amount: Some(Amount::Bytes(bytes)), ..self }
+    }
+
+    /// Says how many elements a task works on: reports give elements a second then.
+    #[must_use]
+    pub const fn elements(self, elements: u64) -> Scenario {
+        Scenario { amount: Some(Amount::Elements(elements)), ..self }
     }
 
     /// The workload's type, as the compiler names it.
@@ -174,8 +207,12 @@ impl fmt::Debug for Prepared {
     }
 }
 
-fn prepare<W: Workload>(name: &'static str, size: Size) -> Result<Prepared> {
-    let inputs = Arc::new(W::prepare(size)?);
+fn prepare<W: Workload>(scenario: &Scenario, size: Size) -> Result<Prepared> {
+    prepared::<W>(scenario.name, W::prepare(size)?)
+}
+
+fn prepared<W: Workload>(name: &'static str, inputs: Inputs<W::Input>) -> Result<Prepared> {
+    let inputs = Arc::new(inputs);
     ensure!(!inputs.tasks.is_empty(), "its `prepare` made no input, so there is no task to run");
     let answers_may_differ = inputs.answers_may_differ;
     let digested = Arc::clone(&inputs);

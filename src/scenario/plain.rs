@@ -1,6 +1,5 @@
 //! A scenario of two plain functions: the smallest workload.
 
-use std::any::TypeId;
 use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::mem;
@@ -9,9 +8,9 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Result, ensure};
 
-use super::Scenario;
+use super::{Prepared, Scenario, prepared};
 use crate::data::packet::{Message, Packet};
-use crate::workload::{Inputs, Size, Workload};
+use crate::workload::{Inputs, Properties, Size, Workload};
 
 impl Scenario {
     /// A scenario of a function that makes the inputs, one for each task, and one that is a task: serially, on threads, and in
@@ -49,21 +48,90 @@ impl Scenario {
         R: Fn(&I) -> O + Copy + 'static,
     {
         // That there is one of each type is all that is needed of them.
+        // That there is one of each type is all that is needed of them.
         let _ = (inputs, run);
-        let scenario = Scenario::of::<Plain<I, O, P, R>>();
-        let properties = crate::workload::Properties { has_check: false, ..scenario.properties };
-        Scenario { name, properties, ..scenario }
+        plain::<I, O, Given<P>, R>(name)
+    }
+}
+
+impl Scenario {
+    /// The same for several parameters, such as sizes: a scenario for each, named `sort/1000` and so on. The function that makes
+    /// the inputs is given the parameter.
+    ///
+    /// ```no_run
+    /// use parbench::Scenario;
+    ///
+    /// fn main() {
+    ///     let inputs = |length| (0..8).map(|task| (0..length).map(|n| n * 7919 % (task + 1_009)).collect()).collect();
+    ///     parbench::bench::main(Scenario::sweep("sort", [1_000, 100_000], inputs, |numbers: &Vec<u64>| {
+    ///         let mut sorted = numbers.clone();
+    ///         sorted.sort_unstable();
+    ///         sorted.first().copied()
+    ///     }));
+    /// }
+    /// ```
+    pub fn sweep<const N: usize, I, O, P, R>(
+        name: &'static str,
+        parameters: [u64; N],
+        inputs: P,
+        run: R,
+    ) -> [Scenario; N]
+    where
+        I: Message,
+        O: Message,
+        P: Fn(u64) -> Vec<I> + Copy + 'static,
+        R: Fn(&I) -> O + Copy + 'static,
+    {
+        let _ = (inputs, run);
+        parameters.map(|parameter| {
+            let prepare: fn(&Scenario, Size) -> Result<Prepared> = |scenario, _| {
+                let inputs = function::<P>()(scenario.parameter.unwrap_or_default());
+                prepared::<Plain<I, O, Elsewhere, R>>(scenario.name, Inputs::new(inputs))
+            };
+            let scenario = plain::<I, O, Elsewhere, R>(format!("{name}/{parameter}").leak());
+            Scenario { parameter: Some(parameter), prepare, ..scenario }
+        })
+    }
+}
+
+fn plain<I: Message, O: Message, S: Source<I>, R: Fn(&I) -> O + Copy + 'static>(
+    name: &'static str,
+) -> Scenario {
+    let scenario = Scenario::of::<Plain<I, O, S, R>>();
+    Scenario { name, properties: Properties { has_check: false, ..scenario.properties }, ..scenario }
+}
+
+/// Where inputs come from.
+trait Source<I>: 'static {
+    fn inputs() -> Vec<I>;
+}
+
+/// From a function.
+struct Given<P>(PhantomData<P>);
+
+impl<I, P: Fn() -> Vec<I> + Copy + 'static> Source<I> for Given<P> {
+    fn inputs() -> Vec<I> {
+        function::<P>()()
+    }
+}
+
+/// From a function with a parameter, which the scenario's own `prepare` calls.
+struct Elsewhere;
+
+impl<I> Source<I> for Elsewhere {
+    fn inputs() -> Vec<I> {
+        Vec::new()
     }
 }
 
 /// The workload that two functions make.
-struct Plain<I, O, P, R>(PhantomData<(I, O, P, R)>);
+struct Plain<I, O, S, R>(PhantomData<(I, O, S, R)>);
 
-impl<I, O, P, R> Workload for Plain<I, O, P, R>
+impl<I, O, S, R> Workload for Plain<I, O, S, R>
 where
     I: Message,
     O: Message,
-    P: Fn() -> Vec<I> + Copy + 'static,
+    S: Source<I>,
     R: Fn(&I) -> O + Copy + 'static,
 {
     /// Each has the name that its scenario was given.
@@ -73,17 +141,21 @@ where
     type Worker = ();
 
     fn prepare(_: Size) -> Result<Inputs<I>> {
-        Ok(Inputs::new(function::<P>()()))
+        Ok(Inputs::new(S::inputs()))
     }
 
     fn run(_: &mut (), input: &I) -> Result<O> {
         Ok(function::<R>()(input))
     }
 
-    fn check(_: &[I], outputs: &[O]) -> Result<()> {
+    fn check(_: &[I], _: &[O]) -> Result<()> {
+        Ok(())
+    }
+
+    fn check_as(name: &'static str, _: &[I], outputs: &[O]) -> Result<()> {
         let answers =
             outputs.iter().map(|output| Ok(Packet::pack(output)?.digest())).collect::<Result<Vec<_>>>()?;
-        compare(TypeId::of::<(P, R)>(), &answers)
+        compare(name, &answers)
     }
 }
 
@@ -102,11 +174,11 @@ fn function<F: Copy + 'static>() -> F {
 
 /// Digests of the first answers of each workload in this process: in a cell those of its first batch, in a Criterion run those
 /// of serial.
-static FIRST: Mutex<Option<HashMap<TypeId, Vec<u64>>>> = Mutex::new(None);
+static FIRST: Mutex<Option<HashMap<&str, Vec<u64>>>> = Mutex::new(None);
 
-fn compare(workload: TypeId, answers: &[u64]) -> Result<()> {
+fn compare(scenario: &'static str, answers: &[u64]) -> Result<()> {
     let mut first = FIRST.lock().unwrap_or_else(PoisonError::into_inner);
-    let known = first.get_or_insert_default().entry(workload).or_insert_with(|| answers.to_vec());
+    let known = first.get_or_insert_default().entry(scenario).or_insert_with(|| answers.to_vec());
     let different = known.iter().zip(answers).position(|(known, answer)| known != answer);
     ensure!(
         different.is_none(),
@@ -138,6 +210,21 @@ mod tests {
             assert_eq!(job.answer(1).unwrap().unpack::<u64>().unwrap(), 9);
             job.check().unwrap();
         }
+    }
+
+    #[test]
+    fn a_sweep_has_a_scenario_for_each_parameter() {
+        let scenarios =
+            Scenario::sweep("sums", [2, 5], |length| vec![length; 3], |length| (0..*length).sum::<u64>());
+        assert_eq!(scenarios.map(|scenario| scenario.name), ["sums/2", "sums/5"]);
+        for (scenario, sum) in scenarios.iter().zip([1, 10]) {
+            let job = scenario.prepare(Size::Smoke).unwrap().job(1);
+            (0..3).for_each(|task| _ = job.run(0, task).unwrap());
+            assert_eq!(job.answer(2).unwrap().unpack::<u64>().unwrap(), sum);
+            // Each is compared with its own answers.
+            job.check().unwrap();
+        }
+        assert_eq!(scenarios[0].bytes(7).amount, Some(crate::scenario::Amount::Bytes(7)));
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod shared;
 
 use std::any::Any;
 use std::fmt;
+use std::pin::Pin;
 use std::str::FromStr;
 
 use anyhow::{Result, bail};
@@ -58,6 +59,9 @@ pub trait Workload: 'static {
     const SPLIT: Option<Split<Self::Input>> = None;
     /// Makes, before the clock starts, what a task may consume; see [`Workload::consume`].
     const SET_UP: Option<SetUp<Self::Input>> = None;
+    /// The task as a future, for executors that run those; `None`, and they have no row. What its tasks have in common, such as
+    /// an asynchronous client, is its own: a future has no worker's state.
+    const FUTURE: Option<StartFuture<Self::Input, Self::Output>> = None;
     /// Executors are started and stopped inside the clock, for each batch: starting is the subject.
     const COLD: bool = false;
 
@@ -105,10 +109,23 @@ pub trait Workload: 'static {
     /// # Errors
     /// Which answer is wrong, and how.
     fn check(inputs: &[Self::Input], outputs: &[Self::Output]) -> Result<()>;
+
+    /// [`Workload::check`] of the scenario of that name: one workload may be several scenarios.
+    ///
+    /// # Errors
+    /// As [`Workload::check`].
+    #[doc(hidden)]
+    fn check_as(scenario: &'static str, inputs: &[Self::Input], outputs: &[Self::Output]) -> Result<()> {
+        let _ = scenario;
+        Self::check(inputs, outputs)
+    }
 }
 
 /// Divides all of the work into tasks for a number of workers. If it returns none, the inputs are the tasks.
 pub type Split<I> = fn(&[I], usize) -> Vec<I>;
+
+/// Starts a task that is a future.
+pub type StartFuture<I, O> = for<'a> fn(&'a I) -> Pin<Box<dyn Future<Output = Result<O>> + Send + 'a>>;
 
 /// Makes an input that a task may consume from one that stays.
 pub type SetUp<I> = fn(&I) -> I;
@@ -135,6 +152,8 @@ pub struct Properties {
     pub cold: bool,
     /// See [`Workload::WAITS`].
     pub waits: bool,
+    /// Whether its tasks can be futures: see [`Workload::FUTURE`].
+    pub has_future: bool,
     /// Whether its answers are checked; those of plain functions are only compared.
     pub has_check: bool,
 }

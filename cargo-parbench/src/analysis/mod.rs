@@ -6,6 +6,7 @@ mod claims;
 mod facts;
 mod pick;
 mod reason;
+mod remarks;
 pub(crate) mod rounds;
 mod row;
 pub(crate) mod verdict;
@@ -17,7 +18,14 @@ pub(crate) use self::facts::Facts;
 impl Analysis {
     /// Judges a run.
     pub(crate) fn of(run: &RunFile) -> Analysis {
-        let scenarios: Vec<_> = run.scenarios.iter().map(|scenario| row::judge(run, scenario)).collect();
+        let scenarios: Vec<_> = run
+            .scenarios
+            .iter()
+            .map(|scenario| {
+                let row = row::judge(run, scenario);
+                Row { remarks: remarks::remarks(scenario, &row), ..row }
+            })
+            .collect();
         let mut controls: Vec<_> = scenarios.iter().filter_map(|row| row.control).collect();
         controls.sort_by(f64::total_cmp);
         let control = controls.last().map(|largest| [controls[controls.len() / 2], *largest]);
@@ -69,6 +77,8 @@ pub(crate) struct Row {
     pub(crate) reasons: Vec<Reason>,
     /// Why there is no verdict.
     pub(crate) error: Option<String>,
+    /// What is said of it besides: its rate, and that its answers are not checked.
+    pub(crate) remarks: Vec<String>,
 }
 
 /// What one variant needed.

@@ -85,9 +85,9 @@ mod tests {
 
     #[test]
     fn json_has_an_object_for_each_scenario() {
-        let expected = "{\"cold\":false,\"family\":\"compute\",\"has_check\":false,\"name\":\"cpu_loop\",\"nested\":false,\"waits\":false,\"weak\":false,\
+        let expected = "{\"amount\":null,\"cold\":false,\"family\":\"compute\",\"has_check\":false,\"name\":\"cpu_loop\",\"nested\":false,\"waits\":false,\"weak\":false,\
                         \"workers\":[1,2],\"workload\":\"\"}\n\
-                        {\"cold\":false,\"family\":\"m\",\"has_check\":false,\"name\":\"inner\",\"nested\":true,\"waits\":false,\"weak\":false,\
+                        {\"amount\":null,\"cold\":false,\"family\":\"m\",\"has_check\":false,\"name\":\"inner\",\"nested\":true,\"waits\":false,\"weak\":false,\
                         \"workers\":[1,2],\"workload\":\"\"}\n";
         assert_eq!(json(&programs()).unwrap(), expected);
     }

@@ -4,6 +4,7 @@ pub(crate) mod claims;
 pub(crate) mod compare;
 pub(crate) mod doctor;
 pub(crate) mod list;
+pub(crate) mod new;
 pub(crate) mod report;
 pub(crate) mod run;
 mod self_test;

@@ -41,6 +41,8 @@ pub(crate) fn drive(program: &Program, listed: &Listed, options: &Options) -> Re
         cold: listed.cold,
         nested: listed.nested,
         waits: listed.waits,
+        is_compared: !listed.has_check,
+        amount: listed.amount,
         ..Scenario::default()
     };
     let rounds = Rounds { program: &program.executable, scenario: &listed.name, options };

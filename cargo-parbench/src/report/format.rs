@@ -39,6 +39,16 @@ pub(crate) fn bytes(bytes: f64) -> String {
     format!("{}\u{a0}{unit}", digits(value))
 }
 
+/// A large number such as `2.00 M`.
+pub(crate) fn count(number: f64) -> String {
+    match number {
+        number if number >= 0.9995e9 => format!("{} G", digits(number / 1e9)),
+        number if number >= 0.9995e6 => format!("{} M", digits(number / 1e6)),
+        number if number >= 0.9995e3 => format!("{} k", digits(number / 1e3)),
+        number => digits(number),
+    }
+}
+
 /// Three significant digits; two below a tenth, where the first zeros are long enough.
 fn digits(value: f64) -> String {
     match value.abs() {

@@ -27,6 +27,9 @@ fn one(run: &RunFile, analysis: &Analysis) -> String {
         text.push('\n');
         analysis.rules.iter().for_each(|rule| text += &format!("- {}\n", escaped(rule)));
     }
+    for row in &analysis.scenarios {
+        row.remarks.iter().for_each(|remark| text += &format!("\n`{}`: {}.\n", row.name, escaped(remark)));
+    }
     text += "\n<details><summary>All variants</summary>\n\n";
     text += "| scenario | variant | time | speed-up | CPU time | cores | faults a task | rounds |\n|---|---|--:|--:|--:|--:|--:|--:|\n";
     for row in &analysis.scenarios {

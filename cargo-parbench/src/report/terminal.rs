@@ -56,6 +56,11 @@ pub(crate) fn terminal(run: &RunFile, analysis: &Analysis, style: Style) -> Stri
     for rule in &analysis.rules {
         lines.push(wrapped("Rule", rule, 8, style.columns));
     }
+    for row in &analysis.scenarios {
+        for remark in &row.remarks {
+            lines.push(wrapped("Note", &format!("{}: {remark}", row.name), 8, style.columns));
+        }
+    }
     // Some terminals show a space that does not break as something else.
     (lines.join("\n") + "\n").replace('\u{a0}', " ")
 }

@@ -1,6 +1,7 @@
 //! The family `network`: waiting for a network.
 
 mod digest;
+mod futures;
 mod mail_download;
 mod page_save;
 mod url_download;

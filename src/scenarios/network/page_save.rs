@@ -14,11 +14,12 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
+use super::futures;
 use super::url_download::Browser;
 use crate::data::packet::Packet;
 use crate::fixtures::folder::Folder;
 use crate::fixtures::http::{Http, Page};
-use crate::workload::{Inputs, Scaling, Size, Workload};
+use crate::workload::{Inputs, Scaling, Size, StartFuture, Workload};
 
 /// The maximum number of workers: each needs its own file.
 const TASKS: u64 = 1_024;
@@ -34,11 +35,29 @@ pub(super) struct Pages {
     expected: Vec<Digest>,
 }
 
+impl Pages {
+    /// Writes a page to the file. A short write is not worth a thread of tokio's: it ends in the page cache.
+    fn save(&self, text: &str) -> Result<Digest> {
+        fs::write(&self.file, text).with_context(|| format!("cannot write {}", self.file.display()))?;
+        Ok(Digest::of(text.as_bytes()))
+    }
+}
+
 impl Workload for PageSave {
     const NAME: &'static str = "page_save";
     const WORKERS: &'static [usize] = &[1, 2, 4, 8];
     const WAITS: bool = true;
     const SCALING: Scaling = Scaling::Weak;
+    const FUTURE: Option<StartFuture<Pages, Vec<Digest>>> = Some(|pages| {
+        Box::pin(async {
+            let mut digests = Vec::new();
+            for url in &pages.urls {
+                let text = futures::text(url).await?;
+                digests.push(pages.save(&text)?);
+            }
+            Ok(digests)
+        })
+    });
     type Input = Pages;
     type Output = Vec<Digest>;
     type Worker = Browser;
@@ -61,13 +80,8 @@ impl Workload for PageSave {
         Ok(Packet::pack(&pages.expected)?.digest())
     }
 
-    fn run(browser: &mut Browser, Pages { urls, file, .. }: &Pages) -> Result<Vec<Digest>> {
-        let save = |url: &String| {
-            let text = browser.text(url)?;
-            fs::write(file, &text).with_context(|| format!("cannot write {}", file.display()))?;
-            Ok(Digest::of(text.as_bytes()))
-        };
-        urls.iter().map(save).collect()
+    fn run(browser: &mut Browser, pages: &Pages) -> Result<Vec<Digest>> {
+        pages.urls.iter().map(|url| pages.save(&browser.text(url)?)).collect()
     }
 
     /// Also reads the file back and removes it.

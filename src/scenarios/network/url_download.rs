@@ -17,15 +17,16 @@ use rustls::crypto::ring;
 use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
+use super::futures;
 use crate::data::packet::Packet;
 use crate::fixtures::http::{Http, Page};
-use crate::workload::{Inputs, Size, Workload};
+use crate::workload::{Inputs, Size, StartFuture, Workload};
 
 const TASKS: u64 = 16;
 /// The environment variable that names a file with the user's own URLs.
 const URLS: &str = "PARBENCH_URLS";
 /// Longer than any page of the fixture takes, but short enough to report a dead host soon.
-const TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(super) struct UrlDownload;
 
@@ -42,6 +43,10 @@ pub(super) struct Browser(Client);
 /// The file with the user's own URLs, if there is one; set to nothing, the variable counts as unset.
 fn own_list() -> Option<OsString> {
     env::var_os(URLS).filter(|file| !file.is_empty())
+}
+
+pub(super) fn has_own_list() -> bool {
+    own_list().is_some()
 }
 
 impl Default for Browser {
@@ -99,6 +104,8 @@ impl Workload for UrlDownload {
     const NAME: &'static str = "url_download";
     const WORKERS: &'static [usize] = &[1, 2, 4, 8, 16];
     const WAITS: bool = true;
+    const FUTURE: Option<StartFuture<Source, Digest>> =
+        Some(|source| Box::pin(async { Ok(Digest::of(&futures::bytes(&source.url).await?)) }));
     type Input = Source;
     type Output = Digest;
     type Worker = Browser;
@@ -185,7 +192,7 @@ fn is_no_part_of_a_url(c: char) -> bool {
 const MAX_SHOWN: usize = 200;
 
 /// Returns a URL without the parts that may be secret: user, password, query and fragment.
-fn redact(url: &str) -> String {
+pub(super) fn redact(url: &str) -> String {
     let Ok(url) = Url::parse(url) else { return "a URL".into() };
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     let hidden = if url.query().is_some() || url.fragment().is_some() { "?…" } else { "" };
@@ -197,7 +204,7 @@ fn redact(url: &str) -> String {
 }
 
 /// Returns an error that describes why a download failed. reqwest's own message may contain the whole URL.
-fn explain(url: &str, error: reqwest::Error) -> anyhow::Error {
+pub(super) fn explain(url: &str, error: reqwest::Error) -> anyhow::Error {
     // A timeout while connecting is of both kinds.
     let message = if error.is_connect() {
         "cannot connect".into()

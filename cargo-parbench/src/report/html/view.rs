@@ -69,6 +69,7 @@ struct Detail {
     isolation: String,
     parallel: String,
     last_gain: String,
+    remarks: Vec<String>,
     /// One for each run, the first without a title.
     tables: Vec<Table>,
 }
@@ -162,6 +163,7 @@ fn detail(scenario: &Scenario, row: &Row, cpus: usize, others: &[(&str, &Analysi
         isolation: comparison(&row.isolation, ["processes are faster", "threads are faster"]),
         parallel: comparison(&row.parallel, ["it is faster", "serial is faster"]),
         last_gain: last_gain(row).map(|text| text + ".").unwrap_or_default(),
+        remarks: row.remarks.clone(),
         tables,
     }
 }
