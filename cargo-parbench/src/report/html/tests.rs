@@ -31,6 +31,7 @@ fn run_with(scenarios: usize, tasks: u32, counts: &[usize]) -> RunFile {
         record.shape = Shape::from(workers);
         (record.launch, record.round, record.replica) = (u32::from(round > 0), round, replica);
         (record.tasks, record.batches, record.wall_ns) = (tasks as usize, 1, wall_ns);
+        record.ready_ns = 1_000_000 * workers as u64;
         let task = wall_ns * workers as u64 / u64::from(tasks);
         record.task_p50_ns = Some(task);
         let span = |number: u32| {
@@ -113,6 +114,21 @@ fn a_page_of_all_scenarios_and_of_thousands_of_tasks_is_small() {
     let bytes = rendered(run_with(27, 100, &[1, 2, 4, 8])).len();
     assert!(bytes < 400_000, "{bytes}");
     assert!(include_str!("../../../templates/table.js").len() < 4_096);
+}
+
+#[test]
+fn one_switch_shows_tasks_or_workers_where_both_are_drawn() {
+    let html = rendered(run(1, 100));
+    // Serial, threads and processes.
+    assert_eq!((html.matches("<g class=\"t\">").count(), html.matches("<g class=\"l\">").count()), (3, 3));
+    assert_eq!(html.matches("type=\"radio\"").count(), 2);
+    assert!(html.contains("a line for each task, or a lane for each worker"));
+    let html = rendered(run(1, 201));
+    assert!(!html.contains("<g class=\"t\">") && !html.contains("<g class=\"l\">"));
+    let mut cold = run(1, 8);
+    assert!(rendered(cold.clone()).contains(", ready in"), "outside the clock");
+    cold.scenarios[0].cold = true;
+    assert!(!rendered(cold).contains(", ready in"));
 }
 
 #[test]

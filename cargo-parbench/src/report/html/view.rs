@@ -139,8 +139,8 @@ fn detail(scenario: &Scenario, row: &Row, cpus: usize, others: &[(&str, &Analysi
         .filter_map(|(index, class)| {
             let measured = &row.variants[index?];
             let spans = spans(scenario, &measured.name)?;
-            let median = row.facts.get(index?).and_then(|facts| facts.task);
-            Some(Panel { spans, class, about: about(class, measured, median) })
+            let about = about(class, measured, row.facts.get(index?), scenario.cold);
+            Some(Panel { spans, class, about, cold: scenario.cold })
         })
         .collect();
     let of_others = others.iter().filter_map(|(name, analysis)| {
@@ -166,8 +166,9 @@ fn detail(scenario: &Scenario, row: &Row, cpus: usize, others: &[(&str, &Analysi
     }
 }
 
-/// What a panel shows, beside the way: the executor, if it is not the way's own, workers, tasks and how long one takes.
-fn about(class: &str, measured: &Measured, median: Option<f64>) -> String {
+/// What a panel shows, beside the way: the executor, if it is not the way's own, workers, tasks, how long one takes, and after
+/// how long the workers were ready where that is outside the clock.
+fn about(class: &str, measured: &Measured, facts: Option<&Facts>, cold: bool) -> String {
     let executor =
         if measured.executor == class { String::new() } else { format!("{}, ", measured.executor) };
     let counted = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
@@ -175,8 +176,11 @@ fn about(class: &str, measured: &Measured, median: Option<f64>) -> String {
         "serial" => String::new(),
         _ => format!("{}, ", counted(measured.workers, "worker")),
     };
-    let median = median.map_or(String::new(), |median| format!(", median {}", duration(median)));
-    format!("{executor}{workers}{}{median}", counted(measured.tasks, "task"))
+    let median = facts.and_then(|facts| facts.task);
+    let median = median.map_or(String::new(), |median| format!(" of {}", duration(median)));
+    let ready = facts.map(|facts| facts.ready).filter(|ready| class != "serial" && !cold && *ready > 0.0);
+    let ready = ready.map_or(String::new(), |ready| format!(", ready in {}", duration(ready)));
+    format!("{executor}{workers}{}{median}{ready}", counted(measured.tasks, "task"))
 }
 
 fn table(title: String, row: &Row) -> Table {
