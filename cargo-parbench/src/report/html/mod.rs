@@ -1,6 +1,7 @@
 //! The page: one file that needs nothing else, made from run files through a template.
 
 mod claims;
+mod costs;
 mod how;
 mod scaling;
 mod shares;

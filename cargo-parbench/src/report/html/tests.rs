@@ -131,6 +131,48 @@ fn one_switch_shows_tasks_or_workers_where_both_are_drawn() {
     assert!(!rendered(cold).contains(", ready in"));
 }
 
+/// A run with the scenarios that tell prices: what they are called decides.
+fn run_with_prices() -> RunFile {
+    let mut run = run(4, 100);
+    let names = ["empty_task", "worker_start", "array_transfer", "array_transfer_shared"];
+    for (scenario, name) in run.scenarios.iter_mut().zip(names) {
+        scenario.name = name.into();
+        scenario.cold = name == "worker_start";
+        for record in &mut scenario.records {
+            let is_private = name == "array_transfer" && record.executor == "processes";
+            record.usage.moved_bytes = Some(if is_private { 300_000_000 } else { 0 });
+            record.usage.peak_bytes =
+                Some(if record.executor == "processes" { 25_000_000 } else { 5_000_000 });
+        }
+    }
+    for program in &mut run.programs {
+        (program.header.machine.cpus_allowed, program.header.machine.physical_cores) = (2, 2);
+    }
+    run
+}
+
+#[test]
+fn prices_are_in_a_table_and_in_a_figure_if_both_ways_have_them() {
+    let html = rendered(run_with_prices());
+    let section = html.split("<h2>Start-up and transfer costs</h2>").nth(1).unwrap();
+    let section = section.split("<h2").next().unwrap();
+    for words in [
+        // Two workers are ready after 2 ms; processes have 20 MB more than threads.
+        "<th scope=\"row\">processes<td>1.00\u{a0}ms<td>7.50\u{a0}ms<td>10.0\u{a0}MB",
+        // 100 tasks in 15 ms are 150 us each, where half of 200 us is expected.
+        "<td>50.0\u{a0}µs<td>20.0\u{a0}GB/s<td>20.0\u{a0}GB/s",
+        "<th scope=\"row\">serial<td>-<td>-<td>-<td>-<td>15.0\u{a0}GB/s",
+        "as fast as serial at 100\u{a0}µs",
+        "only the prices were measured",
+    ] {
+        assert!(section.contains(words), "{words} is missing in {section}");
+    }
+    assert_eq!(section.matches("stroke-width=\"2\" stroke-dasharray").count(), 2, "{section}");
+    // Without prices there is the time of the start, and no figure.
+    let html = rendered(run(1, 8));
+    assert!(html.contains("Start-up and transfer costs") && !html.contains("by the time of a task"));
+}
+
 #[test]
 fn several_runs_stand_side_by_side() {
     let pair = [run(1, 4), run(1, 4)].map(|run| {

@@ -6,7 +6,7 @@ use parbench::TaskSpan;
 use super::claims::{Group, groups};
 use super::how::measured_how;
 use super::verdict::{Family, families, labels};
-use super::{scaling, shares, timeline::Panel};
+use super::{costs, scaling, shares, timeline::Panel};
 use crate::analysis::{Analysis, Comparison, Facts, Interval, Measured, Row, Verdict};
 use crate::drive::variant_name;
 use crate::report::claims::counted;
@@ -48,6 +48,7 @@ pub(super) struct Page {
     width: usize,
     rules: Vec<String>,
     scenarios: Vec<Detail>,
+    costs: Option<costs::Section>,
     columns: [&'static str; COLUMNS.len()],
     has_claims: bool,
     counted: String,
@@ -118,6 +119,7 @@ impl Page {
                     ..detail(scenario, row, cpus, &others_named)
                 })
                 .collect(),
+            costs: costs::section(&analysis.costs, place),
             columns: COLUMNS,
             has_claims: !analysis.claims.is_empty(),
             counted: counted(&analysis.claims),
@@ -186,10 +188,13 @@ fn about(class: &str, measured: &Measured, facts: Option<&Facts>, cold: bool) ->
 fn table(title: String, row: &Row) -> Table {
     let mut variants: Vec<_> = row.variants.iter().zip(&row.facts).collect();
     // The records are in the random order of a round.
-    let place =
-        |executor: &str| EXECUTORS.iter().position(|name| *name == executor).unwrap_or(EXECUTORS.len());
     variants.sort_by_key(|(measured, _)| (place(&measured.executor), measured.workers, measured.tasks));
     Table { title, lines: variants.into_iter().map(|(measured, facts)| cells(measured, facts)).collect() }
+}
+
+/// Where an executor stands in a table.
+fn place(executor: &str) -> usize {
+    EXECUTORS.iter().position(|name| *name == executor).unwrap_or(EXECUTORS.len())
 }
 
 /// The spans of the batch of a variant that were kept.
