@@ -3,6 +3,7 @@
 mod claims;
 mod costs;
 mod how;
+mod pitfalls;
 mod scaling;
 mod shares;
 mod timeline;

@@ -9,7 +9,7 @@ use parbench::measure::Record;
 use parbench::{Shape, TaskSpan};
 
 use super::*;
-use crate::run_file::{Judged, Options, Program, Scenario, Way};
+use crate::run_file::{Judged, Options, Pitfall, Program, Scenario, Way};
 
 /// A made-up run of so many scenarios, each with so many tasks.
 fn run(scenarios: usize, tasks: u32) -> RunFile {
@@ -171,6 +171,43 @@ fn prices_are_in_a_table_and_in_a_figure_if_both_ways_have_them() {
     // Without prices there is the time of the start, and no figure.
     let html = rendered(run(1, 8));
     assert!(html.contains("Start-up and transfer costs") && !html.contains("by the time of a task"));
+}
+
+#[test]
+fn pitfalls_are_shown_where_they_were_run() {
+    assert!(!rendered(run(1, 8)).contains("<h2>Pitfalls</h2>"));
+    let mut run = run(1, 8);
+    let record = serde_json::json!({
+        "outcome": "lost_updates", "cure": "a <mutex>", "elapsed_ns": 12_000_000,
+        "refused": "E0499", "refused_code": "let x: Vec<u8>;", "accepted_code": "let y;",
+    });
+    let pitfall = |name: &str, record, status: &str| Pitfall {
+        name: name.into(),
+        lines: vec!["One <line>.".into()],
+        record,
+        status: status.into(),
+    };
+    run.pitfalls = vec![
+        pitfall("pitfall_race", Some(record), "success"),
+        pitfall("pitfall_stuck", None, "killed after 60 s"),
+    ];
+    let analysis = Analysis::of(&run);
+    let markdown = crate::report::markdown(&[(run.clone(), analysis)]);
+    assert!(
+        markdown.contains("- `pitfall_race`: lost updates (success); cure: a &lt;mutex>\n"),
+        "{markdown}"
+    );
+    let html = rendered(run);
+    for words in [
+        "<details><summary>race <span class=\"pill holds\">lost updates, and cured</span> <span class=\"soft\">12.0\u{a0}ms",
+        "One &#60;line&#62;.",
+        "Cure: a &#60;mutex&#62;.",
+        "(E0499)",
+        "<pre>let x: Vec&#60;u8&#62;;</pre>",
+        "<span class=\"pill refuted\">killed after 60 s</span>",
+    ] {
+        assert!(html.contains(words), "{words} is missing in {html}");
+    }
 }
 
 #[test]

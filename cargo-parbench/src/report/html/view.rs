@@ -5,6 +5,7 @@ use parbench::TaskSpan;
 
 use super::claims::{Group, groups};
 use super::how::measured_how;
+use super::pitfalls::{Shown, shown as shown_pitfall};
 use super::verdict::{Family, families, labels};
 use super::{costs, scaling, shares, timeline::Panel};
 use crate::analysis::{Analysis, Comparison, Facts, Interval, Measured, Row, Verdict};
@@ -53,6 +54,7 @@ pub(super) struct Page {
     has_claims: bool,
     counted: String,
     claims: Vec<Group>,
+    pitfalls: Vec<Shown>,
     how: Vec<(&'static str, String)>,
     other_runs: Vec<Other>,
 }
@@ -124,6 +126,7 @@ impl Page {
             has_claims: !analysis.claims.is_empty(),
             counted: counted(&analysis.claims),
             claims: groups(&analysis.claims),
+            pitfalls: run.pitfalls.iter().map(shown_pitfall).collect(),
             how: measured_how(run, analysis),
             other_runs: others.iter().map(other).collect(),
         }
