@@ -4,6 +4,7 @@ mod analysis;
 mod cli;
 mod drive;
 mod gate;
+mod pitfalls;
 mod programs;
 mod provenance;
 mod report;

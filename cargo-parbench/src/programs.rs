@@ -108,19 +108,42 @@ impl Cargo {
         if let Some(folder) = &self.target_dir {
             return Ok(folder.clone());
         }
+        let folder = self.metadata()?["target_directory"].as_str().map(Into::into);
+        folder.context("cargo's metadata has no target folder")
+    }
+
+    /// What cargo says of the workspace.
+    fn metadata(&self) -> Result<Value> {
         let mut command = cargo();
         command.args(["metadata", "--no-deps", "--format-version", "1"]);
         if let Some(path) = &self.manifest_path {
             command.arg("--manifest-path").arg(path);
         }
         let output = command.stderr(Stdio::inherit()).output().context("cannot start cargo")?;
-        ensure!(
-            output.status.success(),
-            "cargo does not know where its target folder is ({})",
-            output.status
-        );
-        let metadata: Value = serde_json::from_slice(&output.stdout).context("cargo's metadata")?;
-        metadata["target_directory"].as_str().map(Into::into).context("cargo's metadata has no target folder")
+        ensure!(output.status.success(), "cargo cannot describe the package ({})", output.status);
+        serde_json::from_slice(&output.stdout).context("cargo's metadata")
+    }
+
+    /// The names of the examples, in the packages whose benchmarks are built, that begin so.
+    ///
+    /// # Errors
+    /// If there are none.
+    pub(crate) fn examples(&self, prefix: &str) -> Result<Vec<String>> {
+        let names = examples_in(&self.metadata()?, &self.manifest()?, prefix);
+        ensure!(!names.is_empty(), "there is no example here whose name begins with `{prefix}`");
+        Ok(names)
+    }
+
+    /// Builds examples; optimised, unless a profile is named.
+    pub(crate) fn build_examples(&self, names: &[String]) -> Result<Vec<(String, PathBuf)>> {
+        let mut command = cargo();
+        command.args(["build", "--profile", self.profile.as_deref().unwrap_or("release")]);
+        for name in names {
+            command.args(["--example", name]);
+        }
+        let mut built = self.executables(command, "example", &[])?;
+        built.sort();
+        Ok(built)
     }
 
     /// Builds the bench programs and lists those that are parbench's.
@@ -153,20 +176,25 @@ impl Cargo {
         if let Some(profile) = &self.profile {
             command.args(["--profile", profile]);
         }
-        self.executables(command, &[])
+        self.executables(command, "bench", &[])
     }
 
     /// Builds one bench program again, linked with these arguments.
     pub(crate) fn link(&self, bench: &str, arguments: &[&str]) -> Result<PathBuf> {
         let mut command = cargo();
         command.args(["rustc", "--quiet", "--bench", bench, "--profile", self.profile()]);
-        let built = self.executables(command, arguments)?;
+        let built = self.executables(command, "bench", arguments)?;
         let found = built.into_iter().find(|(name, _)| name == bench);
         found.map(|(_, executable)| executable).with_context(|| format!("cargo built no `{bench}`"))
     }
 
-    /// What a command of cargo builds, with the options that all have in common.
-    fn executables(&self, mut command: Command, rustc: &[&str]) -> Result<Vec<(String, PathBuf)>> {
+    /// The targets of a kind that a command of cargo builds, with the options that all have in common.
+    fn executables(
+        &self,
+        mut command: Command,
+        kind: &str,
+        rustc: &[&str],
+    ) -> Result<Vec<(String, PathBuf)>> {
         command.arg("--message-format=json-render-diagnostics");
         if let Some(folder) = &self.started_in {
             command.current_dir(folder);
@@ -188,10 +216,11 @@ impl Cargo {
         }
         let output = command.stderr(Stdio::inherit()).output().context("cannot start cargo")?;
         if !output.status.success() {
-            bail!("cargo could not build the bench programs ({})", output.status);
+            let what = if kind == "bench" { "bench programs" } else { "examples" };
+            bail!("cargo could not build the {what} ({})", output.status);
         }
         let lines = String::from_utf8(output.stdout).context("cargo's messages are not UTF-8")?;
-        Ok(lines.lines().filter_map(bench_target).collect())
+        Ok(lines.lines().filter_map(|line| target(line, kind)).collect())
     }
 }
 
@@ -207,13 +236,35 @@ fn cargo() -> Command {
     command
 }
 
-/// The bench target in a line of cargo's messages, if it is about one.
-fn bench_target(line: &str) -> Option<(String, PathBuf)> {
+/// The target of a kind, such as `bench`, in a line of cargo's messages, if it is about one.
+fn target(line: &str, kind: &str) -> Option<(String, PathBuf)> {
     let message: Value = serde_json::from_str(line).ok()?;
     let target = &message["target"];
-    let is_bench = target["kind"].as_array()?.iter().any(|kind| kind == "bench");
+    let is_wanted = target["kind"].as_array()?.iter().any(|known| known == kind);
     let executable = message["executable"].as_str()?;
-    is_bench.then(|| Some((target["name"].as_str()?.to_string(), executable.into())))?
+    is_wanted.then(|| Some((target["name"].as_str()?.to_string(), executable.into())))?
+}
+
+/// The examples that begin so, of the packages that cargo builds where this manifest is: one, or a workspace's default ones.
+fn examples_in(metadata: &Value, manifest: &Path, prefix: &str) -> Vec<String> {
+    let is_root = metadata["workspace_root"]
+        .as_str()
+        .is_some_and(|root| same(&Path::new(root).join("Cargo.toml"), manifest));
+    let default = metadata["workspace_default_members"].as_array().filter(|_| is_root);
+    let packages = metadata["packages"].as_array().into_iter().flatten().filter(|package| match default {
+        Some(members) => members.contains(&package["id"]),
+        None => package["manifest_path"].as_str().is_some_and(|path| same(Path::new(path), manifest)),
+    });
+    let targets = packages.flat_map(|package| package["targets"].as_array().into_iter().flatten());
+    let examples = targets
+        .filter(|target| target["kind"].as_array().is_some_and(|kinds| kinds.contains(&"example".into())));
+    let names = examples.filter_map(|target| target["name"].as_str());
+    names.filter(|name| name.starts_with(prefix)).map(Into::into).collect()
+}
+
+/// Whether two paths lead to one file, over links too.
+fn same(one: &Path, other: &Path) -> bool {
+    one == other || one.canonicalize().is_ok_and(|one| other.canonicalize().is_ok_and(|other| one == other))
 }
 
 /// What a program lists; `None` if it is not one of parbench's.
@@ -238,6 +289,8 @@ fn ask(executable: &Path) -> Result<Option<(Listing, Vec<Listed>)>> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -247,11 +300,28 @@ mod tests {
                 r#"{{"reason":"compiler-artifact","target":{{"kind":["{kind}"],"name":"x"}},"executable":{executable}}}"#
             )
         };
-        let found = bench_target(&message("bench", r#""/a/x-1""#)).unwrap();
+        let found = target(&message("bench", r#""/a/x-1""#), "bench").unwrap();
+        assert_eq!(target(&message("example", r#""/a/x-1""#), "example"), Some(found.clone()));
         assert_eq!(found, ("x".into(), "/a/x-1".into()));
         for line in [message("lib", "null"), message("bench", "null"), message("bin", "\"/b\""), "no".into()]
         {
-            assert_eq!(bench_target(&line), None, "{line}");
+            assert_eq!(target(&line, "bench"), None, "{line}");
         }
+    }
+
+    #[test]
+    fn examples_are_those_of_the_packages_that_are_built() {
+        let package = |id: &str, names: &[&str]| {
+            let targets: Vec<_> =
+                names.iter().map(|name| json!({"kind": ["example"], "name": name})).collect();
+            json!({"id": id, "manifest_path": format!("/w/{id}/Cargo.toml"), "targets": targets})
+        };
+        let packages = [package("a", &["pitfall_x", "other"]), package("b", &["pitfall_y"])];
+        let metadata =
+            json!({"workspace_root": "/w", "workspace_default_members": ["a"], "packages": packages});
+        let found = |manifest: &str| examples_in(&metadata, Path::new(manifest), "pitfall_");
+        assert_eq!(found("/w/Cargo.toml"), ["pitfall_x"]);
+        assert_eq!(found("/w/b/Cargo.toml"), ["pitfall_y"]);
+        assert!(found("/w/c/Cargo.toml").is_empty());
     }
 }

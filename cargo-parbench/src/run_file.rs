@@ -33,6 +33,9 @@ pub(crate) struct RunFile {
     pub(crate) programs: Vec<Program>,
     /// In the order of the programs' lists.
     pub(crate) scenarios: Vec<Scenario>,
+    /// What the package's pitfalls said, if they were run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) pitfalls: Vec<Pitfall>,
 }
 
 /// What was asked for: a run is resumed only with the same.
@@ -110,6 +113,20 @@ pub(crate) struct Scenario {
 pub(crate) struct Judged {
     pub(crate) threads: Option<String>,
     pub(crate) processes: Option<String>,
+}
+
+/// What an example that shows a pitfall said.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Pitfall {
+    /// The example's name.
+    pub(crate) name: String,
+    /// Its lines for people.
+    pub(crate) lines: Vec<String>,
+    /// The line of JSON behind them.
+    pub(crate) record: Option<serde_json::Value>,
+    /// `success`, or how it ended otherwise.
+    pub(crate) status: String,
 }
 
 /// Where an executor's workers are.

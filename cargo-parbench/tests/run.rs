@@ -57,9 +57,21 @@ fn a_run_is_made_resumed_held_against_its_schema_and_reported() {
     broken["scenarios"][0]["records"][0]["wall_ns"] = "soon".into();
     assert!(!jsonschema::is_valid(&schema, &broken));
 
-    // Nothing is left to be measured, and what was measured stays as it was.
-    succeeds(&[&quick[..], &["--resume"]].concat());
+    // Nothing is left to be measured, and what was measured stays as it was; pitfalls can be added.
+    assert_eq!(run["pitfalls"], Value::Null);
+    succeeds(&[&quick[..], &["--resume", "--pitfalls"]].concat());
     let resumed: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    assert!(jsonschema::is_valid(&schema, &resumed), "{resumed}");
+    let pitfall = &resumed["pitfalls"][0];
+    assert_eq!(
+        (&pitfall["name"], &pitfall["status"]),
+        (&"pitfall_spaces".into(), &"success".into()),
+        "{pitfall}"
+    );
+    assert_eq!(
+        (&pitfall["record"]["outcome"], pitfall["lines"].as_array().unwrap().len()),
+        (&"too_many".into(), 1)
+    );
     assert_eq!((&resumed["id"], &resumed["scenarios"]), (&run["id"], &run["scenarios"]));
     let error =
         refused(&["run", "--quick", "--size", "default", "--workers", "2", "--output", path, "--resume"]);
@@ -111,6 +123,25 @@ fn a_scenario_that_is_not_there_is_named_with_those_that_are() {
     assert!(error.contains("there is no scenario `nonsense`; there are words"), "{error}");
     let error = refused(&["run", "--quick", "--output", "/dev/null/run.json", "words"]);
     assert!(error.contains("cannot write the run file /dev/null/run.json"), "{error}");
+}
+
+#[test]
+fn a_package_without_pitfalls_is_told_so_before_anything_is_built() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("src")).unwrap();
+    fs::write(folder.path().join("src/lib.rs"), "").unwrap();
+    let manifest = folder.path().join("Cargo.toml");
+    fs::write(&manifest, "[package]\nname = \"bare\"\nedition = \"2024\"\n[workspace]\n").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_cargo-parbench"))
+        .args(["run", "--pitfalls", "--manifest-path"])
+        .arg(&manifest)
+        .env("CARGO", env!("CARGO"))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert_eq!(stderr, "error: there is no example here whose name begins with `pitfall_`\n");
 }
 
 #[test]

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::costs::memory_of_a_worker;
 use super::rounds::median;
-use super::{Analysis, Row, Verdict};
+use super::{Analysis, Cost, Price, Row, Verdict};
 use crate::report::format::{bytes, duration, percent, ratio};
 use crate::run_file::{RunFile, Way};
 
@@ -78,13 +79,7 @@ fn price(analysis: &Analysis) -> Option<String> {
     }];
     let per_worker =
         |value: &dyn Fn(&Row) -> Option<f64>| median(analysis.scenarios.iter().filter_map(value));
-    if let Some(memory) = per_worker(&|row| {
-        let (measured, processes) = facts(row, row.processes)?;
-        let (_, threads) = facts(row, row.threads)?;
-        Some((processes.peak_bytes? - threads.peak_bytes?) / measured.workers as f64)
-    })
-    .filter(|memory| *memory > 0.0)
-    {
+    if let Some(memory) = memory_of_a_worker(&analysis.scenarios) {
         parts.push(format!("{} a worker", bytes(memory)));
     }
     if let Some(start) = per_worker(&|row| {
@@ -132,35 +127,24 @@ pub(super) fn trust(run: &RunFile, analysis: &Analysis) -> String {
 pub(super) fn rules(analysis: &Analysis) -> Vec<String> {
     let mut rules = Vec::new();
     let row = |name: &str| analysis.scenarios.iter().find(|row| row.name == name);
-    let start = row("worker_start").and_then(|row| {
-        let per_worker = |index: Option<usize>| {
-            facts(row, index).map(|(measured, facts)| facts.wall / measured.workers as f64)
-        };
-        Some((per_worker(row.threads)?, per_worker(row.processes)?))
-    });
-    if let Some((thread, process)) = start {
-        // Twenty times as long: a twentieth is lost.
+    if let Some([thread, process]) = prices(analysis, |cost| cost.start) {
         rules.push(format!(
-            "Starting a worker pays (5 % lost at most) from tasks of {} on for a thread and {} for a process (worker_start: {} and {} each).",
-            duration(20.0 * thread),
-            duration(20.0 * process),
-            duration(thread),
-            duration(process)
+            "Starting a worker for a task pays (5 % lost at most{}) from tasks of {} on for a thread and {} for a process (worker_start: {} and {} each).",
+            with(thread),
+            duration(thread.pays_from()),
+            duration(process.pays_from()),
+            duration(thread.each),
+            duration(process.each)
         ));
     }
-    let price = row("empty_task").and_then(|row| {
-        let each = |index: Option<usize>| {
-            facts(row, index).map(|(measured, facts)| facts.wall / measured.tasks as f64)
-        };
-        Some((each(row.threads)?, each(row.processes)?))
-    });
-    if let Some((thread, process)) = price {
+    if let Some([thread, process]) = prices(analysis, |cost| cost.task) {
         rules.push(format!(
-            "With warm workers, a task should take {} or more on threads and {} in processes (empty_task: {} and {} to hand one over).",
-            duration(20.0 * thread),
-            duration(20.0 * process),
-            duration(thread),
-            duration(process)
+            "With warm workers, a task should take {} or more on threads and {} in processes (5 % lost at most{}; empty_task: {} and {} to hand one over).",
+            duration(thread.pays_from()),
+            duration(process.pays_from()),
+            with(thread),
+            duration(thread.each),
+            duration(process.each)
         ));
     }
     if let (Some(private), Some(shared)) = (row("array_transfer"), row("array_transfer_shared"))
@@ -194,6 +178,17 @@ pub(super) fn rules(analysis: &Analysis) -> Vec<String> {
         ));
     }
     rules
+}
+
+/// The lowest price of threads and that of processes, if both are known.
+fn prices(analysis: &Analysis, price: fn(&Cost) -> Option<Price>) -> Option<[Price; 2]> {
+    let of = |way| analysis.costs.cheapest(way, price).map(|(_, price)| price);
+    Some([of(Way::Threads)?, of(Way::Processes)?])
+}
+
+/// With how many workers a price was measured.
+fn with(price: Price) -> String {
+    format!(" with {} worker{}", price.workers, if price.workers == 1 { "" } else { "s" })
 }
 
 /// `a, b and c`.

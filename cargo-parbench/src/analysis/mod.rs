@@ -3,6 +3,7 @@
 
 mod answer;
 mod claims;
+mod costs;
 mod facts;
 mod pick;
 mod reason;
@@ -13,6 +14,7 @@ pub(crate) mod verdict;
 
 use crate::run_file::{RunFile, Way};
 
+pub(crate) use self::costs::{Cost, Costs, Price};
 pub(crate) use self::facts::Facts;
 
 impl Analysis {
@@ -29,7 +31,8 @@ impl Analysis {
         let mut controls: Vec<_> = scenarios.iter().filter_map(|row| row.control).collect();
         controls.sort_by(f64::total_cmp);
         let control = controls.last().map(|largest| [controls[controls.len() / 2], *largest]);
-        let mut analysis = Analysis { scenarios, control, ..Analysis::default() };
+        let costs = Costs::of(run, &scenarios);
+        let mut analysis = Analysis { scenarios, control, costs, ..Analysis::default() };
         analysis.answer = answer::answer(&analysis);
         analysis.trust = answer::trust(run, &analysis);
         analysis.rules = answer::rules(&analysis);
@@ -45,6 +48,8 @@ pub(crate) struct Analysis {
     pub(crate) scenarios: Vec<Row>,
     /// Median and largest of the rows' controls, as ratios minus 1; `None` without a replica.
     pub(crate) control: Option<[f64; 2]>,
+    /// What starting workers, handing over tasks and moving data cost.
+    pub(crate) costs: Costs,
     /// The answer in one sentence, and the sentence about how sure it is.
     pub(crate) answer: String,
     pub(crate) trust: String,

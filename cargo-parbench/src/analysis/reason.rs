@@ -5,6 +5,7 @@
 //! what they say of workloads whose cause is known.
 
 use super::Reason;
+use super::costs::handing_over;
 use super::facts::Facts;
 use crate::report::format::{bytes, duration};
 use crate::run_file::Way;
@@ -148,8 +149,8 @@ fn oversubscription(case: &Case) -> Option<String> {
 /// `wall_ns`: a task that takes less than 20 us costs a fifth of its share of the work or more besides.
 fn task_price(case: &Case) -> Option<String> {
     let tasks = case.tasks as f64;
-    let (task, each) = (case.serial.wall / tasks, case.facts.wall / tasks);
-    let price = each - task / case.ideal;
+    let task = case.serial.wall / tasks;
+    let price = handing_over(case.facts, case.serial, case.tasks, case.ideal);
     let is_small = case.facts.moved_bytes.unwrap_or(0.0) / tasks < 65_536.0;
     (task < 20e3 && price > 0.2 * task / case.ideal && is_small && case.tasks >= 10).then(|| {
         format!("a task takes {} and handing it over {}: bundle tasks", duration(task), duration(price))

@@ -135,16 +135,19 @@ fn open_if_faults_differ(comparison: Comparison, row: &Row, first: usize, second
     comparison
 }
 
+/// The CPUs that workers can use. With a quota there are more than it lets this program use: that is then the reason.
+pub(super) fn usable_cpus(machine: &Machine) -> usize {
+    match machine.cpu_quota {
+        Some(_) => machine.physical_cores,
+        None => machine.cpus_allowed.min(machine.physical_cores),
+    }
+}
+
 /// Why each way gains less than it could, or clearly loses against the other.
 fn reasons(run: &RunFile, scenario: &Scenario, row: &Row) -> Vec<Reason> {
     let machine =
         run.programs.iter().find(|program| program.family == scenario.family).map(|p| &p.header.machine);
-    // With a quota there are more CPUs than it lets this program use: that is then the reason.
-    let usable = |machine: &Machine| match machine.cpu_quota {
-        Some(_) => machine.physical_cores,
-        None => machine.cpus_allowed.min(machine.physical_cores),
-    };
-    let cpus = machine.map_or(1, usable).max(1);
+    let cpus = machine.map_or(1, usable_cpus).max(1);
     let serial_of_tasks = |tasks: usize| {
         let is_fit = |variant: &Measured| {
             variant.way == Some(Way::Serial) && (!scenario.weak || variant.tasks == tasks)

@@ -10,6 +10,7 @@ use parbench::bench::Listed;
 use super::{criterion_pages, print, write_beside};
 use crate::analysis::Analysis;
 use crate::drive::{QUICK_ROUNDS, drive};
+use crate::pitfalls;
 use crate::programs::{Cargo, Program};
 use crate::provenance::{self, utc};
 use crate::report::page;
@@ -49,6 +50,9 @@ pub(crate) struct Run {
     /// Goes on with the last run, or with that of --output: what it holds is not measured again
     #[arg(long)]
     resume: bool,
+    /// Then runs the package's examples whose names begin with `pitfall_`, each for a minute at most, and keeps what they say
+    #[arg(long)]
+    pitfalls: bool,
 }
 
 /// What a scenario takes at the sizes of the articles' ones, s: for the estimate, until the first has been measured.
@@ -57,8 +61,11 @@ const QUICK_SECONDS: f64 = 4.0;
 
 impl Run {
     pub(crate) fn run(&self) -> Result<()> {
+        // Before anything is built: if there are none, it is of no use to wait for the rest.
+        let pitfalls = if self.pitfalls { self.cargo.examples(pitfalls::PREFIX)? } else { Vec::new() };
         let programs = self.cargo.programs()?;
         let selected = select(&programs, &self.scenarios)?;
+        let pitfalls = if self.pitfalls { self.cargo.build_examples(&pitfalls)? } else { Vec::new() };
         let folder = self.cargo.target_directory()?.join("parbench");
         let mut run = self.begin(&folder)?;
         let path =
@@ -105,6 +112,12 @@ impl Run {
             progress.end();
         }
         run.load_after = provenance::load();
+        for (name, executable) in pitfalls {
+            if !run.pitfalls.iter().any(|known| known.name == name) {
+                eprintln!("        {name}");
+                run.pitfalls.push(pitfalls::run(&name, &executable, pitfalls::PATIENCE));
+            }
+        }
         save(&mut run, &path, links.then_some(&*folder))?;
         self.show(&run, &path, &folder)
     }

@@ -6,7 +6,7 @@ use super::claims::word;
 use super::format::{duration, percent, ratio};
 use super::terminal::{last_gain, pick_words};
 use crate::analysis::{Analysis, Interval, Measured, Row};
-use crate::run_file::RunFile;
+use crate::run_file::{Pitfall, RunFile};
 
 /// One run, or several side by side.
 pub(crate) fn markdown(runs: &[(RunFile, Analysis)]) -> String {
@@ -59,8 +59,24 @@ fn one(run: &RunFile, analysis: &Analysis) -> String {
     if !analysis.claims.is_empty() {
         text += &claims(analysis);
     }
+    if !run.pitfalls.is_empty() {
+        text += &pitfalls(&run.pitfalls);
+    }
     text += &format!("\n{}\n", escaped(&how(run)));
     text
+}
+
+/// A line for each, without its program.
+fn pitfalls(pitfalls: &[Pitfall]) -> String {
+    let mut text = String::from("\n<details><summary>Pitfalls</summary>\n\n");
+    for pitfall in pitfalls {
+        let field = |name: &str| pitfall.record.as_ref().and_then(|record| record[name].as_str());
+        let outcome = field("outcome").unwrap_or("no outcome").replace('_', " ");
+        let cure = field("cure").map_or(String::new(), |cure| format!("; cure: {cure}"));
+        let line = format!("{} ({}){cure}", outcome, pitfall.status);
+        let _ = writeln!(text, "- `{}`: {}", pitfall.name, escaped(&line));
+    }
+    text + "\n</details>\n"
 }
 
 /// The first table of a run: README has the one of the recorded run.

@@ -1,7 +1,9 @@
 //! The page: one file that needs nothing else, made from run files through a template.
 
 mod claims;
+mod costs;
 mod how;
+mod pitfalls;
 mod scaling;
 mod shares;
 mod timeline;

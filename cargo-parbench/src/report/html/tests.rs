@@ -9,7 +9,7 @@ use parbench::measure::Record;
 use parbench::{Shape, TaskSpan};
 
 use super::*;
-use crate::run_file::{Judged, Options, Program, Scenario, Way};
+use crate::run_file::{Judged, Options, Pitfall, Program, Scenario, Way};
 
 /// A made-up run of so many scenarios, each with so many tasks.
 fn run(scenarios: usize, tasks: u32) -> RunFile {
@@ -31,6 +31,7 @@ fn run_with(scenarios: usize, tasks: u32, counts: &[usize]) -> RunFile {
         record.shape = Shape::from(workers);
         (record.launch, record.round, record.replica) = (u32::from(round > 0), round, replica);
         (record.tasks, record.batches, record.wall_ns) = (tasks as usize, 1, wall_ns);
+        record.ready_ns = 1_000_000 * workers as u64;
         let task = wall_ns * workers as u64 / u64::from(tasks);
         record.task_p50_ns = Some(task);
         let span = |number: u32| {
@@ -113,6 +114,100 @@ fn a_page_of_all_scenarios_and_of_thousands_of_tasks_is_small() {
     let bytes = rendered(run_with(27, 100, &[1, 2, 4, 8])).len();
     assert!(bytes < 400_000, "{bytes}");
     assert!(include_str!("../../../templates/table.js").len() < 4_096);
+}
+
+#[test]
+fn one_switch_shows_tasks_or_workers_where_both_are_drawn() {
+    let html = rendered(run(1, 100));
+    // Serial, threads and processes.
+    assert_eq!((html.matches("<g class=\"t\">").count(), html.matches("<g class=\"l\">").count()), (3, 3));
+    assert_eq!(html.matches("type=\"radio\"").count(), 2);
+    assert!(html.contains("a line for each task, or a lane for each worker"));
+    let html = rendered(run(1, 201));
+    assert!(!html.contains("<g class=\"t\">") && !html.contains("<g class=\"l\">"));
+    let mut cold = run(1, 8);
+    assert!(rendered(cold.clone()).contains(", ready in"), "outside the clock");
+    cold.scenarios[0].cold = true;
+    assert!(!rendered(cold).contains(", ready in"));
+}
+
+/// A run with the scenarios that tell prices: what they are called decides.
+fn run_with_prices() -> RunFile {
+    let mut run = run(4, 100);
+    let names = ["empty_task", "worker_start", "array_transfer", "array_transfer_shared"];
+    for (scenario, name) in run.scenarios.iter_mut().zip(names) {
+        scenario.name = name.into();
+        scenario.cold = name == "worker_start";
+        for record in &mut scenario.records {
+            let is_private = name == "array_transfer" && record.executor == "processes";
+            record.usage.moved_bytes = Some(if is_private { 300_000_000 } else { 0 });
+            record.usage.peak_bytes =
+                Some(if record.executor == "processes" { 25_000_000 } else { 5_000_000 });
+        }
+    }
+    for program in &mut run.programs {
+        (program.header.machine.cpus_allowed, program.header.machine.physical_cores) = (2, 2);
+    }
+    run
+}
+
+#[test]
+fn prices_are_in_a_table_and_in_a_figure_if_both_ways_have_them() {
+    let html = rendered(run_with_prices());
+    let section = html.split("<h2>Start-up and transfer costs</h2>").nth(1).unwrap();
+    let section = section.split("<h2").next().unwrap();
+    for words in [
+        // Two workers are ready after 2 ms; processes have 20 MB more than threads.
+        "<th scope=\"row\">processes<td>1.00\u{a0}ms<td>7.50\u{a0}ms<td>10.0\u{a0}MB",
+        // 100 tasks in 15 ms are 150 us each, where half of 200 us is expected.
+        "<td>50.0\u{a0}µs<td>20.0\u{a0}GB/s<td>20.0\u{a0}GB/s",
+        "<th scope=\"row\">serial<td>-<td>-<td>-<td>-<td>15.0\u{a0}GB/s",
+        "as fast as serial at 100\u{a0}µs",
+        "only the prices were measured",
+    ] {
+        assert!(section.contains(words), "{words} is missing in {section}");
+    }
+    assert_eq!(section.matches("stroke-width=\"2\" stroke-dasharray").count(), 2, "{section}");
+    // Without prices there is the time of the start, and no figure.
+    let html = rendered(run(1, 8));
+    assert!(html.contains("Start-up and transfer costs") && !html.contains("by the time of a task"));
+}
+
+#[test]
+fn pitfalls_are_shown_where_they_were_run() {
+    assert!(!rendered(run(1, 8)).contains("<h2>Pitfalls</h2>"));
+    let mut run = run(1, 8);
+    let record = serde_json::json!({
+        "outcome": "lost_updates", "cure": "a <mutex>", "elapsed_ns": 12_000_000,
+        "refused": "E0499", "refused_code": "let x: Vec<u8>;", "accepted_code": "let y;",
+    });
+    let pitfall = |name: &str, record, status: &str| Pitfall {
+        name: name.into(),
+        lines: vec!["One <line>.".into()],
+        record,
+        status: status.into(),
+    };
+    run.pitfalls = vec![
+        pitfall("pitfall_race", Some(record), "success"),
+        pitfall("pitfall_stuck", None, "killed after 60 s"),
+    ];
+    let analysis = Analysis::of(&run);
+    let markdown = crate::report::markdown(&[(run.clone(), analysis)]);
+    assert!(
+        markdown.contains("- `pitfall_race`: lost updates (success); cure: a &lt;mutex>\n"),
+        "{markdown}"
+    );
+    let html = rendered(run);
+    for words in [
+        "<details><summary>race <span class=\"pill holds\">lost updates, and cured</span> <span class=\"soft\">12.0\u{a0}ms",
+        "One &#60;line&#62;.",
+        "Cure: a &#60;mutex&#62;.",
+        "(E0499)",
+        "<pre>let x: Vec&#60;u8&#62;;</pre>",
+        "<span class=\"pill refuted\">killed after 60 s</span>",
+    ] {
+        assert!(html.contains(words), "{words} is missing in {html}");
+    }
 }
 
 #[test]

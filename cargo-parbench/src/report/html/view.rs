@@ -5,8 +5,9 @@ use parbench::TaskSpan;
 
 use super::claims::{Group, groups};
 use super::how::measured_how;
+use super::pitfalls::{Shown, shown as shown_pitfall};
 use super::verdict::{Family, families, labels};
-use super::{scaling, shares, timeline::Panel};
+use super::{costs, scaling, shares, timeline::Panel};
 use crate::analysis::{Analysis, Comparison, Facts, Interval, Measured, Row, Verdict};
 use crate::drive::variant_name;
 use crate::report::claims::counted;
@@ -48,10 +49,12 @@ pub(super) struct Page {
     width: usize,
     rules: Vec<String>,
     scenarios: Vec<Detail>,
+    costs: Option<costs::Section>,
     columns: [&'static str; COLUMNS.len()],
     has_claims: bool,
     counted: String,
     claims: Vec<Group>,
+    pitfalls: Vec<Shown>,
     how: Vec<(&'static str, String)>,
     other_runs: Vec<Other>,
 }
@@ -119,10 +122,12 @@ impl Page {
                     ..detail(scenario, row, cpus, &others_named)
                 })
                 .collect(),
+            costs: costs::section(&analysis.costs, place),
             columns: COLUMNS,
             has_claims: !analysis.claims.is_empty(),
             counted: counted(&analysis.claims),
             claims: groups(&analysis.claims),
+            pitfalls: run.pitfalls.iter().map(shown_pitfall).collect(),
             how: measured_how(run, analysis),
             other_runs: others.iter().map(other).collect(),
         }
@@ -140,8 +145,8 @@ fn detail(scenario: &Scenario, row: &Row, cpus: usize, others: &[(&str, &Analysi
         .filter_map(|(index, class)| {
             let measured = &row.variants[index?];
             let spans = spans(scenario, &measured.name)?;
-            let median = row.facts.get(index?).and_then(|facts| facts.task);
-            Some(Panel { spans, class, about: about(class, measured, median) })
+            let about = about(class, measured, row.facts.get(index?), scenario.cold);
+            Some(Panel { spans, class, about, cold: scenario.cold })
         })
         .collect();
     let of_others = others.iter().filter_map(|(name, analysis)| {
@@ -168,8 +173,9 @@ fn detail(scenario: &Scenario, row: &Row, cpus: usize, others: &[(&str, &Analysi
     }
 }
 
-/// What a panel shows, beside the way: the executor, if it is not the way's own, workers, tasks and how long one takes.
-fn about(class: &str, measured: &Measured, median: Option<f64>) -> String {
+/// What a panel shows, beside the way: the executor, if it is not the way's own, workers, tasks, how long one takes, and after
+/// how long the workers were ready where that is outside the clock.
+fn about(class: &str, measured: &Measured, facts: Option<&Facts>, cold: bool) -> String {
     let executor =
         if measured.executor == class { String::new() } else { format!("{}, ", measured.executor) };
     let counted = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
@@ -177,17 +183,23 @@ fn about(class: &str, measured: &Measured, median: Option<f64>) -> String {
         "serial" => String::new(),
         _ => format!("{}, ", counted(measured.workers, "worker")),
     };
-    let median = median.map_or(String::new(), |median| format!(", median {}", duration(median)));
-    format!("{executor}{workers}{}{median}", counted(measured.tasks, "task"))
+    let median = facts.and_then(|facts| facts.task);
+    let median = median.map_or(String::new(), |median| format!(" of {}", duration(median)));
+    let ready = facts.map(|facts| facts.ready).filter(|ready| class != "serial" && !cold && *ready > 0.0);
+    let ready = ready.map_or(String::new(), |ready| format!(", ready in {}", duration(ready)));
+    format!("{executor}{workers}{}{median}{ready}", counted(measured.tasks, "task"))
 }
 
 fn table(title: String, row: &Row) -> Table {
     let mut variants: Vec<_> = row.variants.iter().zip(&row.facts).collect();
     // The records are in the random order of a round.
-    let place =
-        |executor: &str| EXECUTORS.iter().position(|name| *name == executor).unwrap_or(EXECUTORS.len());
     variants.sort_by_key(|(measured, _)| (place(&measured.executor), measured.workers, measured.tasks));
     Table { title, lines: variants.into_iter().map(|(measured, facts)| cells(measured, facts)).collect() }
+}
+
+/// Where an executor stands in a table.
+fn place(executor: &str) -> usize {
+    EXECUTORS.iter().position(|name| *name == executor).unwrap_or(EXECUTORS.len())
 }
 
 /// The spans of the batch of a variant that were kept.
