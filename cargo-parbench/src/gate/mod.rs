@@ -5,6 +5,7 @@ pub(crate) mod comparison;
 pub(crate) mod judge;
 pub(crate) mod layouts;
 mod observe;
+mod pin;
 pub(crate) mod plan;
 pub(crate) mod revision;
 pub(crate) mod summary;
@@ -200,7 +201,8 @@ impl Gate<'_> {
             Some((side, path.clone(), *layout))
         };
         let sides: Vec<_> = sides.filter_map(contestant).collect();
-        match subject.observe(&sides, (row.batches, row.signal), &mut self.random) {
+        let turn = row.blocks.len();
+        match subject.observe(&sides, (row.batches, row.signal), turn, &mut self.random) {
             Ok(observations) => row.blocks.push(Block { stage, observations }),
             Err(error) => row.error = Some(error),
         }

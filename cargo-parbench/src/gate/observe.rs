@@ -8,6 +8,7 @@ use parbench::measure::Observation;
 use parbench::measure::cell::{Cell, CellHeader, CellSpec, Program};
 
 use super::comparison::{Observed, Part, Side, Signal};
+use super::pin::Pinned;
 
 /// How long a part measures at least.
 const PART_NS: u64 = 10_000_000;
@@ -28,6 +29,8 @@ pub(crate) struct Subject {
     /// Only the first tasks.
     pub(crate) first: Option<usize>,
     pub(crate) size: parbench::Size,
+    /// It computes on one CPU, and so all its processes can be on the same.
+    pub(crate) is_pinned: bool,
     /// Variables of head's processes alone.
     pub(crate) injection: Option<String>,
 }
@@ -61,7 +64,7 @@ impl Subject {
     }
 
     /// Observes all sides: a part of each in a random order, then a part of each in the reverse order, and so on. What disturbs
-    /// the machine for longer than some parts disturbs all sides alike.
+    /// the machine for longer than some parts disturbs all sides alike. `turn` is the row's block, from 0.
     ///
     /// # Errors
     /// The side that failed, and how.
@@ -69,13 +72,16 @@ impl Subject {
         &self,
         sides: &[Contestant],
         (batches, signal): (u32, Signal),
+        turn: usize,
         random: &mut fastrand::Rng,
     ) -> Result<Vec<Observed>, (Side, String)> {
         let failed = |side: Side| move |error: anyhow::Error| (side, format!("{error:#}"));
+        let pinned = self.is_pinned.then(|| Pinned::to(turn));
         let mut cells = Vec::new();
         for (side, program, _) in sides {
             cells.push(self.start(program, *side).map_err(failed(*side))?);
         }
+        drop(pinned);
         for ((side, ..), cell) in sides.iter().zip(&mut cells) {
             cell.wait_until_ready().map_err(failed(*side))?;
         }

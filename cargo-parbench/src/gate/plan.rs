@@ -141,6 +141,7 @@ impl Pair<'_> {
                 workers,
                 first,
                 size: self.wanted.size,
+                is_pinned: executor == "serial" && !self.listed.nested && signal == Signal::Cpu,
                 injection: self.wanted.injection.clone(),
             };
             if executor == "serial" {
@@ -156,6 +157,7 @@ impl Pair<'_> {
                     }
                 }
                 subject.first = first;
+                subject.is_pinned &= signal == Signal::Cpu;
             }
             let mut row = Row {
                 scenario: self.listed.name.clone(),

@@ -11,7 +11,7 @@ use crate::report::format::{bytes, duration, ratio};
 use crate::run_file::RunFile;
 
 /// The claims, and what has to be measured to judge them.
-const CLAIMS: &str = include_str!("../../../../fixtures/claims.toml");
+const CLAIMS: &str = include_str!("../../../claims.toml");
 
 #[derive(Debug, Deserialize)]
 struct Claims {
