@@ -14,6 +14,11 @@ use parbench::{Scenario, Shape};
 
 /// `cargo bench … -- ARGUMENTS` for the crate in `tests/downstream`, and what it printed.
 fn bench(arguments: &[&str]) -> String {
+    bench_of("words", arguments)
+}
+
+/// The same for another of its bench programs.
+fn bench_of(name: &str, arguments: &[&str]) -> String {
     // Our own target folder and profile, so that most of what it needs is built already.
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
     let output = Command::new(env!("CARGO"))
@@ -22,7 +27,7 @@ fn bench(arguments: &[&str]) -> String {
         .arg("--target-dir")
         .arg(target)
         // Without it, a library's own test harness would get the arguments too.
-        .args(["--bench", "words", "--"])
+        .args(["--bench", name, "--"])
         .args(arguments)
         .env("PARBENCH_SIZE", "smoke")
         .env("PARBENCH_WORKERS", "1,2")
@@ -68,4 +73,34 @@ fn a_workload_of_ones_own_has_all_modes() {
 
 fn copies(record: &Record) -> usize {
     if record.executor == "ceiling" { record.shape.workers } else { 1 }
+}
+
+#[test]
+fn workloads_of_every_kind_run_also_on_an_executor_of_ones_own() {
+    let stdout = bench_of("own", &["--test"]);
+    for scenario in ["sums", "lookups", "sorts", "fields", "largest/1000", "largest/10000"] {
+        for kind in measured().map(|kind| kind.name).chain(["scoped"]) {
+            let variant =
+                format!("Testing {scenario}/{kind}/{}\nSuccess", if kind == "serial" { 1 } else { 2 });
+            assert!(stdout.contains(&variant), "{variant}: {stdout}");
+        }
+    }
+    let printed =
+        bench_of("own", &["parbench", "rounds", "sorts", "--executors", "serial,scoped", "--rounds", "1"]);
+    let (_, records) = read_records(printed.as_bytes()).unwrap();
+    assert!(records.iter().any(|record| record.executor == "scoped" && record.error.is_none()));
+    let listed = bench_of("own", &["parbench", "list"]);
+    assert!(listed.contains(r#""has_check":false,"amount":{"bytes":14000}"#), "{listed}");
+}
+
+#[test]
+fn a_program_may_have_criterion_groups_of_its_own() {
+    let stdout = bench_of("mixed", &["--test"]);
+    for variant in
+        ["Testing old\nSuccess", "Testing splits/serial/1\nSuccess", "Testing splits/processes/2\nSuccess"]
+    {
+        assert!(stdout.contains(variant), "{variant}: {stdout}");
+    }
+    // Its workers, and its other modes.
+    assert!(bench_of("mixed", &["parbench", "list"]).contains(r#"{"name":"splits","#));
 }
