@@ -20,9 +20,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::executors::{self, ExecutorKind, Isolation};
 use crate::fixtures;
+use crate::job::injection;
 use crate::measure::variant::Selection;
 use crate::measure::{cell, criterion, rounds};
-use crate::program::{self, Role, injection};
+use crate::program::{self, Role};
 use crate::scenario::{Amount, Scenario};
 use crate::usage::allocations;
 pub use crate::wire::VERSION;

@@ -23,7 +23,14 @@ fn it_lists_the_scenarios_of_a_package() {
         let output = parbench(arguments, &downstream());
         let (stdout, stderr) =
             (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert_eq!(stdout, "words  words  workers 1 2 4\n", "{stderr}");
+        let lines: Vec<_> =
+            stdout.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        let sweep = "own largest/1000 workers 1 2 4".to_string();
+        assert!(
+            lines.contains(&"words words workers 1 2 4".into()) && lines.contains(&sweep),
+            "{stdout}{stderr}"
+        );
+        assert_eq!(lines.len(), 8, "{stdout}");
         assert_eq!(output.status.code(), Some(0));
     }
 }

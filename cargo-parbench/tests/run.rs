@@ -120,7 +120,7 @@ fn what_is_no_run_file_is_refused_in_a_sentence() {
 #[test]
 fn a_scenario_that_is_not_there_is_named_with_those_that_are() {
     let error = refused(&["run", "--quick", "nonsense"]);
-    assert!(error.contains("there is no scenario `nonsense`; there are words"), "{error}");
+    assert!(error.contains("there is no scenario `nonsense`; there are splits, sums, "), "{error}");
     let error = refused(&["run", "--quick", "--output", "/dev/null/run.json", "words"]);
     assert!(error.contains("cannot write the run file /dev/null/run.json"), "{error}");
 }

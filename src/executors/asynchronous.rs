@@ -19,7 +19,7 @@ use crate::program::limits::stack_bytes;
 use crate::span::TaskSpan;
 use crate::workload::Properties;
 
-pub(super) const ONE_THREAD: ExecutorKind = ExecutorKind {
+pub(super) const KIND: ExecutorKind = ExecutorKind {
     name: "async",
     about: "futures on one thread of tokio, so many in flight",
     isolation: Isolation::Thread,

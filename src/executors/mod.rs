@@ -30,7 +30,7 @@ pub static ALL: &[&ExecutorKind] = &[
     &processes::KIND,
     &processes::FORKSERVER,
     #[cfg(feature = "async")]
-    &asynchronous::ONE_THREAD,
+    &asynchronous::KIND,
     #[cfg(feature = "async")]
     &asynchronous::SEVERAL_THREADS,
     #[cfg(feature = "async")]

@@ -1,5 +1,6 @@
 //! Numbered tasks with their types erased: all that an executor sees of a workload. Its calls block until a task is done.
 
+pub(crate) mod injection;
 mod typed;
 mod worker_state;
 

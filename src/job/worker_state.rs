@@ -4,11 +4,10 @@ use std::any::type_name;
 
 use anyhow::Context;
 
-use super::{Cause, catch_cause};
+use super::{Cause, catch_cause, injection};
 use crate::data::packet::{Message, Packet};
 use crate::data::probe::{self, Variety};
 use crate::panic::catch_panic;
-use crate::program::injection;
 use crate::span::{Stamps, now};
 use crate::workload::Workload;
 

@@ -3,7 +3,6 @@
 
 pub(crate) mod allocator;
 pub(crate) mod cgroup;
-pub(crate) mod injection;
 pub(crate) mod lifetime;
 pub(crate) mod limits;
 

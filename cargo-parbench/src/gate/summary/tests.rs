@@ -115,7 +115,7 @@ fn a_comment_has_what_is_slower_and_folds_the_rest() {
     let text = crate::report::comparison::markdown(&comparison);
     assert!(text.starts_with("<!-- parbench -->\n### parbench: slower in 1 row\n"), "{text}");
     let (shown, folded) = text.split_once("<details>").unwrap();
-    assert!(shown.contains("| `words on threads/2` | \u{a0}% ["), "{shown}");
+    assert!(shown.contains("| `words on threads/2` | ") && shown.contains("| +10\u{a0}% ["), "{shown}");
     assert!(shown.contains("14 of 14") && shown.contains("own code differs"), "{shown}");
     assert!(folded.contains("Other rows: 1"), "{folded}");
     assert!(folded.contains("cargo parbench compare --base 0123456789abcdef"), "{folded}");
