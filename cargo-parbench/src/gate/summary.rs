@@ -8,10 +8,10 @@ use crate::report::format::{duration, percent, signed_percent};
 
 /// Below this many CPUs in use there is no parallelism to be lost.
 const PARALLEL: f64 = 1.2;
-/// So many rows are too few to say that all moved together.
+/// Fewer rows, or fewer null arms, are too few to say that all moved together.
 const FEW: usize = 6;
-/// An allocation is told apart from the executors' own by one in each task.
-const CALLS_A_TASK: f64 = 1.0;
+/// New calls of the allocator for each task that are one: executors make a few of their own, now more and now fewer.
+const CALLS_A_TASK: f64 = 0.75;
 
 pub(crate) const RUNNER_CHANGED: &str = "the runner changed, not the code: more than a third of the rows moved together, and \
                                          base beside itself moved as well";
@@ -116,7 +116,10 @@ pub(crate) fn runner_changed(rows: &[Row]) -> bool {
     let nulls: Vec<_> =
         measured.iter().flat_map(|row| row.nulls().into_iter().map(move |log| (row, log))).collect();
     let off = nulls.iter().filter(|(row, log)| log.abs() > row.bound().threshold.ln_1p()).count();
-    measured.len() >= FEW && moved(1.0).max(moved(-1.0)) * 3 > measured.len() && off * 3 > nulls.len()
+    measured.len() >= FEW
+        && nulls.len() >= FEW
+        && moved(1.0).max(moved(-1.0)) * 3 > measured.len()
+        && off * 3 > nulls.len()
 }
 
 /// Judges a row.
@@ -156,8 +159,8 @@ pub(crate) fn judge(row: &mut Row) {
     (row.word, row.changes) = (word, changes);
 }
 
-/// Base's and head's medians of a count, if every count of head is above every one of base: by so many for each task, or, of
-/// bytes, by more than the threshold.
+/// Base's and head's medians of a count, if every count of head is above every one of base, and the medians differ by so many
+/// for each task or, of bytes, by more than the threshold.
 fn more(row: &Row, is_calls: bool, least: f64, value: Value) -> Option<(f64, f64)> {
     let [base, head] = [Side::Base, Side::Head].map(|side| row.values(side, value));
     if base.len() < BLOCKS as usize || head.len() < BLOCKS as usize {
@@ -165,12 +168,12 @@ fn more(row: &Row, is_calls: bool, least: f64, value: Value) -> Option<(f64, f64
     }
     let most = base.iter().copied().fold(0.0, f64::max);
     let fewest = head.iter().copied().fold(f64::INFINITY, f64::min);
-    let is_more = if is_calls {
-        fewest - most >= least * row.tasks as f64
-    } else {
-        fewest > most * (1.0 + row.bound().threshold)
+    let (base, head) = (median(base)?, median(head)?);
+    let is_more = match is_calls {
+        true => head - base >= least * row.tasks as f64,
+        false => head > base * (1.0 + row.bound().threshold),
     };
-    is_more.then_some((median(base)?, median(head)?))
+    (fewest > most && is_more).then_some((base, head))
 }
 
 /// What `compare` ends with: 0 nothing slower or nothing judged, 1 slower, 2 not measured, 3 too noisy to judge, if that is to
