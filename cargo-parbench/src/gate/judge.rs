@@ -1,6 +1,6 @@
 //! The rule of the gate, in one place: which ratios of two programs, block by block, are a change. Pure functions.
 //!
-//! It was fixed before the runs that prove it. Simulated in [`simulation`]; METHODOLOGY.md has the table.
+//! It was fixed before the runs that prove it. Its `simulation` shows the error rates; METHODOLOGY.md has the table.
 
 use serde::{Deserialize, Serialize};
 
