@@ -7,6 +7,7 @@ mod gate;
 mod pitfalls;
 mod programs;
 mod provenance;
+mod python;
 mod report;
 mod run_file;
 

@@ -118,6 +118,30 @@ fn what_is_no_run_file_is_refused_in_a_sentence() {
 }
 
 #[test]
+fn what_is_no_python_file_is_refused_in_a_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run.json");
+    fs::write(&run, "{\"format\":\"parbench.run/1\"}").unwrap();
+    let run = run.to_str().unwrap();
+    for (number, (text, reason)) in [
+        ("not JSON", "is not a whole Python file"),
+        ("{\"format\":\"parbench.python/1\",\"scen", "is not a whole Python file"),
+        ("{\"format\":\"parbench.run/1\"}", "is of parbench.run/1, and this version reads parbench.python/1"),
+        ("{\"format\":\"parbench.python/1\"}", "is not a Python file"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let file = folder.path().join(number.to_string());
+        fs::write(&file, text).unwrap();
+        for command in ["report", "claims"] {
+            let error = refused(&[command, run, "--python", file.to_str().unwrap()]);
+            assert!(error.contains(reason) && error.lines().count() == 1, "{text}: {error}");
+        }
+    }
+}
+
+#[test]
 fn a_scenario_that_is_not_there_is_named_with_those_that_are() {
     let error = refused(&["run", "--quick", "nonsense"]);
     assert!(error.contains("there is no scenario `nonsense`; there are splits, sums, "), "{error}");

@@ -39,6 +39,29 @@ impl Analysis {
         analysis.claims = claims::judge(run);
         analysis
     }
+
+    /// Judges the claims by what Python has measured, too; `about` says what and where.
+    pub(crate) fn set_python(&mut self, run: &RunFile, about: &str) {
+        let judged = claims::judge(run);
+        let mut differing = Vec::new();
+        for claim in &mut self.claims {
+            let of_python = judged.iter().find(|of_python| of_python.id == claim.id);
+            // A test tells nothing of Python, and what has no figure was not measured there.
+            claim.python = of_python.and_then(|found| Some((found.outcome, found.ours.clone()?)));
+            let Some((outcome, _)) = claim.python else { continue };
+            let is_decided = |outcome| matches!(outcome, Outcome::Holds | Outcome::Refuted);
+            if outcome != claim.outcome && is_decided(outcome) && is_decided(claim.outcome) {
+                differing.push(claim.id.clone());
+            }
+        }
+        let also = self.claims.iter().filter(|claim| claim.python.is_some()).count();
+        let differing = if differing.is_empty() {
+            "none has another verdict there than here".into()
+        } else {
+            format!("{} have another verdict there than here: {}", differing.len(), differing.join(", "))
+        };
+        self.python = Some(format!("{about}: it has figures for {also} of the claims; {differing}."));
+    }
 }
 
 /// A run, judged.
@@ -57,6 +80,8 @@ pub(crate) struct Analysis {
     pub(crate) rules: Vec<String>,
     /// The articles' claims; empty if the run has none of their scenarios.
     pub(crate) claims: Vec<Judgement>,
+    /// What Python says of them, in a sentence, if its times were given.
+    pub(crate) python: Option<String>,
 }
 
 /// A scenario, judged.
@@ -189,6 +214,8 @@ pub(crate) struct Judgement {
     /// Ours, for a person, with its interval.
     pub(crate) ours: Option<String>,
     pub(crate) outcome: Outcome,
+    /// The same by Python's times, with its figure; `None` if it has none.
+    pub(crate) python: Option<(Outcome, String)>,
     /// Why, in a sentence.
     pub(crate) why: String,
     /// Whether Python's global lock made it true.

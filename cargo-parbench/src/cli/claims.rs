@@ -8,6 +8,7 @@ use clap::Args;
 use super::print;
 use crate::analysis::Analysis;
 use crate::programs::Cargo;
+use crate::python::Beside;
 use crate::report;
 use crate::run_file::RunFile;
 
@@ -18,6 +19,8 @@ pub(crate) struct Claims {
     /// The run file [default: the latest run]
     #[arg(value_name = "RUN")]
     run: Option<PathBuf>,
+    #[command(flatten)]
+    beside: Beside,
 }
 
 impl Claims {
@@ -26,8 +29,12 @@ impl Claims {
             Some(path) => path.clone(),
             None => self.cargo.target_directory()?.join("parbench").join("latest.json"),
         };
-        let analysis = Analysis::of(&RunFile::read(&path)?);
+        let python = self.beside.read()?;
+        let mut analysis = Analysis::of(&RunFile::read(&path)?);
         ensure!(!analysis.claims.is_empty(), "{} has none of the articles' scenarios", path.display());
-        print(&report::claims(&analysis.claims))
+        if let Some(python) = python {
+            python.judge(&mut analysis)?;
+        }
+        print(&report::claims(&analysis))
     }
 }

@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use super::{criterion_pages, print, write_beside};
 use crate::analysis::Analysis;
 use crate::programs::Cargo;
+use crate::python::Beside;
 use crate::report::{self, Style};
 use crate::run_file::RunFile;
 
@@ -22,6 +23,8 @@ pub(crate) struct Report {
     /// What is written
     #[arg(long, value_enum, default_value_t = Format::Html)]
     format: Format,
+    #[command(flatten)]
+    beside: Beside,
     /// Where it is written [default: report.html where cargo builds, in the folder parbench; all else to stdout]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -57,13 +60,15 @@ impl Report {
             runs => runs.to_vec(),
         };
         let runs: Vec<_> = paths.iter().map(|path| RunFile::read(path)).collect::<Result<_>>()?;
-        let runs: Vec<_> = runs
-            .into_iter()
-            .map(|run| {
-                let analysis = Analysis::of(&run);
-                (run, analysis)
-            })
-            .collect();
+        let python = self.beside.read()?;
+        let judged = runs.into_iter().map(|run| {
+            let mut analysis = Analysis::of(&run);
+            if let Some(python) = &python {
+                python.judge(&mut analysis)?;
+            }
+            Ok((run, analysis))
+        });
+        let runs: Vec<_> = judged.collect::<Result<_>>()?;
         let one = || {
             ensure!(runs.len() == 1, "{} runs: this format shows one", runs.len());
             Ok(&runs[0])

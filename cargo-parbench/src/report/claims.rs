@@ -1,7 +1,7 @@
 //! The claims as text, and how many of them hold.
 
 use super::terminal::wrapped;
-use crate::analysis::{Judgement, Outcome};
+use crate::analysis::{Analysis, Judgement, Outcome};
 
 /// An outcome's word.
 pub(super) fn word(outcome: Outcome) -> &'static str {
@@ -12,6 +12,11 @@ pub(super) fn word(outcome: Outcome) -> &'static str {
         Outcome::Reported => "a number",
         Outcome::NotMeasured => "not measured",
     }
+}
+
+/// Python's figure, and its outcome as a word.
+pub(super) fn python(claim: &Judgement) -> Option<String> {
+    claim.python.as_ref().map(|(outcome, figure)| format!("{figure} ({})", word(*outcome)))
 }
 
 /// How many claims hold, and how many do not.
@@ -28,8 +33,10 @@ pub(super) fn counted(claims: &[Judgement]) -> String {
 }
 
 /// All claims, those first that Python's global lock made true.
-pub(crate) fn claims(claims: &[Judgement]) -> String {
+pub(crate) fn claims(analysis: &Analysis) -> String {
+    let claims = &analysis.claims;
     let mut lines = vec![counted(claims)];
+    lines.extend(analysis.python.clone());
     for (title, gil) in [("What Python's global lock made true", true), ("All others", false)] {
         lines.push(format!("\n{title}"));
         for claim in claims.iter().filter(|claim| claim.gil == gil) {
@@ -39,8 +46,9 @@ pub(crate) fn claims(claims: &[Judgement]) -> String {
                 (None, Some(ours)) => format!("; here {ours}"),
                 (None, None) => String::new(),
             };
+            let python = python(claim).map_or(String::new(), |python| format!("; in Python here {python}"));
             let articles = claim.articles.join(", ");
-            let text = format!("{} {} ({articles}){figures}. {}", claim.id, claim.claim, claim.why);
+            let text = format!("{} {} ({articles}){figures}{python}. {}", claim.id, claim.claim, claim.why);
             lines.push(wrapped(word(claim.outcome), &text, 14, 80));
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::claims::word;
+use super::claims::{python, word};
 use super::format::{duration, percent, ratio};
 use super::terminal::{last_gain, pick_words};
 use crate::analysis::{Analysis, Interval, Measured, Row};
@@ -123,17 +123,25 @@ fn verdicts(row: &Row) -> String {
 
 fn claims(analysis: &Analysis) -> String {
     let mut text = String::from("\n<details><summary>The articles' claims</summary>\n\n");
-    text += "| | claim | articles | theirs | ours | |\n|---|---|---|---|---|---|\n";
+    let has_python = analysis.python.is_some();
+    if let Some(python) = &analysis.python {
+        text += &format!("{}\n\n", escaped(python));
+    }
+    text += if has_python {
+        "| | claim | articles | article then | Python here | Rust here | |\n|---|---|---|---|---|---|---|\n"
+    } else {
+        "| | claim | articles | theirs | ours | |\n|---|---|---|---|---|---|\n"
+    };
     for claim in &analysis.claims {
         let outcome = word(claim.outcome);
-        let cells = [
-            &claim.claim,
-            &claim.articles.join(", "),
-            claim.article.as_deref().unwrap_or(""),
-            claim.ours.as_deref().unwrap_or(""),
-            &claim.why,
-        ]
-        .map(escaped);
+        let articles = claim.articles.join(", ");
+        let mut cells = vec![&claim.claim, articles.as_str(), claim.article.as_deref().unwrap_or("")];
+        let python = python(claim).unwrap_or_default();
+        if has_python {
+            cells.push(&python);
+        }
+        cells.extend([claim.ours.as_deref().unwrap_or(""), &claim.why]);
+        let cells: Vec<_> = cells.into_iter().map(escaped).collect();
         let _ = writeln!(text, "| {outcome} | {} |", cells.join(" | "));
     }
     text + "\n</details>\n"

@@ -60,6 +60,7 @@ impl Claim {
             article: self.article.clone(),
             ours,
             outcome,
+            python: None,
             why,
             gil: self.gil,
         }

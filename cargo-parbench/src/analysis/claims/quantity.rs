@@ -92,6 +92,10 @@ impl Quantity {
         let (over, under) = (self.over.pick(scenario, cpus, under)?, under.pick(scenario, cpus, &self.over)?);
         let (above, below) =
             (over.variant(scenario, cpus, Some(&under))?, under.variant(scenario, cpus, Some(&over))?);
+        // Where the larger count was not measured, both sides may be the same variant: it says nothing.
+        if above == below && over.measure == under.measure {
+            return None;
+        }
         let used = format!("{above} over {below}");
         if over.measure == Measure::Time {
             let values = values(scenario);

@@ -20,6 +20,8 @@ pub(super) struct Claim {
     pub(super) claim: String,
     pub(super) articles: String,
     pub(super) theirs: String,
+    /// Python's figure, and its outcome.
+    pub(super) python: Option<(String, Pill)>,
     pub(super) ours: String,
     pub(super) why: String,
 }
@@ -76,6 +78,7 @@ fn claim(judgement: &Judgement) -> Claim {
         claim: judgement.claim.clone(),
         articles: judgement.articles.join(", "),
         theirs: judgement.article.clone().unwrap_or_default(),
+        python: judgement.python.as_ref().map(|(outcome, figure)| (figure.clone(), pill(*outcome))),
         ours: judgement.ours.clone().unwrap_or_default(),
         why: judgement.why.clone(),
     }
