@@ -31,7 +31,7 @@ fn main() -> ExitCode {
                 let name = format!("{} on {}/{}{what}", scenario.name, kind.name, options.shape());
                 trials.push(trial(name, move || agree(&scenario, kind, &options)));
             };
-            (1..=max_workers(kind)).for_each(|workers| add(PoolOptions::new(workers), ""));
+            shapes(kind).into_iter().for_each(|shape| add(PoolOptions::new(shape), ""));
             if kind.name == "processes" {
                 add(PoolOptions::new(2).without_shared_memory(), " (without shared memory)");
             }
@@ -46,9 +46,10 @@ fn main() -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
-/// Three, if it can have this many.
-fn max_workers(kind: &ExecutorKind) -> usize {
-    if kind.shapes.contain(Shape::from(3)) { 3 } else { 1 }
+/// Those of up to three workers that it can have, or of two threads each.
+fn shapes(kind: &ExecutorKind) -> Vec<Shape> {
+    let all = [Shape::from(1), Shape::from(2), Shape::from(3), Shape::new(1, 2), Shape::new(2, 2)];
+    all.into_iter().filter(|shape| kind.shapes.contain(*shape)).collect()
 }
 
 /// One after the other: each starts workers of its own on what may be one core.
@@ -57,7 +58,7 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 fn agree(scenario: &Scenario, kind: &ExecutorKind, options: &PoolOptions) -> Result<()> {
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let prepared = scenario.prepare(Size::Smoke)?;
-    let workers = options.shape().workers;
+    let workers = options.shape().parallelism();
     // With weak scaling as many tasks as the others have.
     let serial = answers(ExecutorKind::find("serial")?, &PoolOptions::new(1), &prepared.job(workers))?;
     let theirs = answers(kind, options, &prepared.job(workers))?;
@@ -75,7 +76,7 @@ fn answers(kind: &ExecutorKind, options: &PoolOptions, job: &Arc<dyn Job>) -> Re
     ensure!(spans.len() == job.tasks(), "{} spans of {} tasks", spans.len(), job.tasks());
     for (task, span) in spans.iter().enumerate() {
         let order = [outcome.began, span.started, span.stopped, span.received, ended];
-        let sound = span.task as usize == task && usize::from(span.worker) < options.shape().workers;
+        let sound = span.task as usize == task && usize::from(span.worker) < options.shape().parallelism();
         ensure!(
             sound && span.sent == outcome.began && order.is_sorted(),
             "task {task}: {span:?} in {outcome:?}"
@@ -98,9 +99,10 @@ fn places() -> Result<()> {
     let properties = Scenario::of::<Act>().properties;
     let can_run = |kind: &&&ExecutorKind| !matches!((kind.suits)(&properties), Suitability::Unsuited(_));
     for kind in ALL.iter().filter(can_run) {
-        let workers = max_workers(kind);
+        let shape = shapes(kind).pop().unwrap_or_default();
+        let workers = shape.parallelism();
         let job: Arc<dyn Job> = Arc::new(TypedJob::<Act>::new(vec![action.clone(); 30], workers));
-        let packets = answers(kind, &PoolOptions::new(workers), &job)?;
+        let packets = answers(kind, &PoolOptions::new(shape), &job)?;
         let places = packets.into_iter().map(place).collect::<Result<BTreeSet<_>>>()?;
         let processes: BTreeSet<_> = places.iter().map(|(process, _)| *process).collect();
         let here = (std::process::id(), format!("{:?}", std::thread::current().id()));
@@ -108,7 +110,9 @@ fn places() -> Result<()> {
         let sound = match kind.isolation {
             Isolation::Caller => places == BTreeSet::from([here.clone()]),
             Isolation::Thread => elsewhere && processes == BTreeSet::from([here.0]),
-            Isolation::Process => elsewhere && processes.len() == workers && !processes.contains(&here.0),
+            Isolation::Process => {
+                elsewhere && processes.len() == shape.workers && !processes.contains(&here.0)
+            }
             _ => false,
         };
         ensure!(

@@ -13,7 +13,7 @@ use std::time::Duration;
 use action::{Act, Action, Report};
 use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::Arguments;
-use parbench::executors::{ALL, ExecutorKind, PoolOptions, Suitability};
+use parbench::executors::{ALL, ExecutorKind, PoolOptions, Shapes, Suitability};
 use parbench::{Cause, Executor, Inputs, Job, Pool, Scenario, Shape, Size, TypedJob, Workload};
 use pools::{answers, answers_except, fails_twice, pool_trial, run_all};
 
@@ -34,10 +34,12 @@ fn main() -> ExitCode {
         add("a panic is the failure of its task alone", panics);
         add("an error is the failure of its task alone", fails);
         add("state that cannot be made is an error before the batch", without_state);
-        add("a panic costs the worker its state", panic_drops_state);
+        if kind.shapes.contain(Shape::from(1)) {
+            add("a panic costs the worker its state", panic_drops_state);
+        }
         add("no inputs have no outputs", no_inputs);
         add("outputs and a failure are in the order of the inputs", in_order);
-        if kind.shapes.contain(Shape::from(2)) {
+        if kind.shapes != Shapes::Single {
             add("a job for fewer workers is an error before the batch", too_few_states);
         }
     }
@@ -47,13 +49,14 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-/// Two, if it can have this many.
-fn workers(kind: &ExecutorKind) -> usize {
-    if kind.shapes.contain(Shape::from(2)) { 2 } else { 1 }
+/// Two workers, or two threads, if it can have this many.
+fn options(kind: &ExecutorKind) -> PoolOptions {
+    let two = [Shape::from(2), Shape::new(1, 2)].into_iter().find(|shape| kind.shapes.contain(*shape));
+    PoolOptions::new(two.unwrap_or_default())
 }
 
 fn start(kind: &ExecutorKind) -> Result<Box<dyn Executor>> {
-    kind.start(&PoolOptions::new(workers(kind)))
+    kind.start(&options(kind))
 }
 
 fn panics(kind: &ExecutorKind) -> Result<()> {
@@ -156,7 +159,7 @@ fn panic_drops_state(kind: &ExecutorKind) -> Result<()> {
 }
 
 fn no_inputs(kind: &ExecutorKind) -> Result<()> {
-    let mut pool = Pool::<Act>::start(kind.name, &PoolOptions::new(workers(kind)))?;
+    let mut pool = Pool::<Act>::start(kind.name, &options(kind))?;
     for _ in 0..2 {
         let reports = pool.run(Vec::new())?;
         ensure!(reports.is_empty(), "{reports:?}");
@@ -166,7 +169,7 @@ fn no_inputs(kind: &ExecutorKind) -> Result<()> {
 }
 
 fn in_order(kind: &ExecutorKind) -> Result<()> {
-    let mut pool = Pool::<Act>::start(kind.name, &PoolOptions::new(workers(kind)))?;
+    let mut pool = Pool::<Act>::start(kind.name, &options(kind))?;
     // With two workers, the first task is not the first to end.
     let late = Action::Steps(vec![Action::BusyLoop(Duration::from_millis(20)), Action::Answer(0)]);
     let actions = answers_except(50, [(0, late), (20, Action::Fail)]);
@@ -190,7 +193,7 @@ fn in_order(kind: &ExecutorKind) -> Result<()> {
 }
 
 fn too_few_states(kind: &ExecutorKind) -> Result<()> {
-    let mut executor = kind.start(&PoolOptions::new(2))?;
+    let mut executor = start(kind)?;
     let job: Arc<dyn Job> = Arc::new(TypedJob::<Act>::new(answers(4), 1));
     for _ in 0..2 {
         let error = format!("{:#}", executor.execute(&job).err().context("it ran")?);
@@ -198,6 +201,6 @@ fn too_few_states(kind: &ExecutorKind) -> Result<()> {
     }
     // The executor can be used again, and the job on another one.
     run_all(&mut *executor, answers(4))?;
-    kind.start(&PoolOptions::new(1))?.execute(&job)?.spans()?;
+    ExecutorKind::find("serial")?.start(&PoolOptions::new(1))?.execute(&job)?.spans()?;
     job.check()
 }

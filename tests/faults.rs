@@ -19,8 +19,8 @@ use libtest_mimic::Arguments;
 use parbench::executors::Output;
 use parbench::{Job, Scenario, TypedJob};
 use pools::{
-    FLAVORS, PoolFlavor, answers, answers_except, failed, fails_twice, no_child_is_left, pool_trial, run,
-    run_all,
+    FLAVORS, HYBRID, PoolFlavor, answers, answers_except, failed, fails_twice, no_child_is_left, pool_trial,
+    run, run_all,
 };
 
 fn main() -> ExitCode {
@@ -43,19 +43,24 @@ fn main() -> ExitCode {
         let mut add = |what, test: fn(&PoolFlavor) -> Result<()>| {
             trials.push(pool_trial(format!("{what} ({})", flavor.name), move || test(flavor)));
         };
-        add("large messages between small ones are no deadlock", large_among_small);
         add("an exit costs its task and no other", exits);
         add("an exit among many short tasks costs its task and no other", exits_among_many);
         add("an abort costs its task and no other", aborts);
         add("a pool whose workers all exit works on", all_exit);
         add("a worker killed during a task costs that task", killed);
+        add("a task that forks and exits costs itself only", forks_and_exits);
+        add("what a task started ends with its worker, whatever ends it", leaves_children);
+    }
+    for flavor in FLAVORS.iter().chain([&HYBRID]) {
+        let mut add = |what, test: fn(&PoolFlavor) -> Result<()>| {
+            trials.push(pool_trial(format!("{what} ({})", flavor.name), move || test(flavor)));
+        };
+        add("large messages between small ones are no deadlock", large_among_small);
         add("a worker killed between two batches costs nothing", killed_while_idle);
         add("a task may print, read stdin and leave children", misbehaves);
         add("a task cannot start workers", starts_workers);
         add("an input that cannot be packed is the failure of its task", refuses_packing);
         add("a batch of which no input can be packed ends", refuses_all_packing);
-        add("a task that forks and exits costs itself only", forks_and_exits);
-        add("what a task started ends with its worker, whatever ends it", leaves_children);
         add("a pool that is dropped as soon as it is started leaves nothing", dropped_at_once);
         add("a killed program leaves nothing that a task started", |flavor| {
             owner_ends(flavor, WITH_CHILD, "-KILL")
@@ -85,7 +90,7 @@ fn large_among_small(flavor: &PoolFlavor) -> Result<()> {
     let actions: Vec<_> = lengths.map(|length| Action::SendBack(payloads(length))).collect();
     for workers in [1, 2] {
         let mut pool = flavor.start(&flavor.options(workers))?;
-        let job: Arc<dyn Job> = Arc::new(TypedJob::<Act>::new(actions.clone(), workers));
+        let job: Arc<dyn Job> = Arc::new(TypedJob::<Act>::new(actions.clone(), 2 * workers));
         for _ in 0..3 {
             pool.execute(&job)?.spans()?;
             job.check()?;
@@ -177,7 +182,7 @@ fn killed(flavor: &PoolFlavor) -> Result<()> {
 
 fn killed_while_idle(flavor: &PoolFlavor) -> Result<()> {
     let mut pool = flavor.start(&flavor.options(2))?;
-    let job: Arc<dyn Job> = Arc::new(TypedJob::<Act>::new(answers(4), 2));
+    let job: Arc<dyn Job> = Arc::new(TypedJob::<Act>::new(answers(4), 4));
     pool.execute(&job)?.spans()?;
     let before = children(process::id())?;
     ensure!(before.len() == 2, "{before:?}");
@@ -309,7 +314,8 @@ const DEADLINE: Duration = Duration::from_secs(2);
 
 /// The main of the program that is ended while it has a pool. It makes a file once the pool is in its state.
 fn hold_a_pool(flavor: &str, state: &str, file: &str) -> Result<()> {
-    let flavor = FLAVORS.iter().find(|known| known.name == flavor).context("there is no such flavor")?;
+    let mut flavors = FLAVORS.iter().chain([&HYBRID]);
+    let flavor = flavors.find(|known| known.name == flavor).context("there is no such flavor")?;
     let busy = || await_kill(Path::new(file));
     let actions = match state {
         BUSY => vec![busy(), busy()],

@@ -29,6 +29,7 @@ pub static ALL: &[&ExecutorKind] = &[
     &rayon::KIND,
     &processes::KIND,
     &processes::FORKSERVER,
+    &processes::HYBRID,
     #[cfg(feature = "async")]
     &asynchronous::KIND,
     #[cfg(feature = "async")]
@@ -75,16 +76,19 @@ pub enum Shapes {
     Single,
     /// Workers of one thread each, up to [`MAX_PARALLELISM`].
     Workers,
+    /// Workers of two or more threads each, up to as many threads in all.
+    Threaded,
 }
 
 impl Shapes {
     /// Whether a shape is one of them.
     pub fn contain(self, shape: Shape) -> bool {
-        let max = match self {
-            Shapes::Single => 1,
-            Shapes::Workers => MAX_PARALLELISM,
-        };
-        shape.threads_per_worker == 1 && (1..=max).contains(&shape.workers)
+        let Shape { workers, threads_per_worker: threads } = shape;
+        match self {
+            Shapes::Single => (workers, threads) == (1, 1),
+            Shapes::Workers => threads == 1 && (1..=MAX_PARALLELISM).contains(&workers),
+            Shapes::Threaded => threads > 1 && (1..=MAX_PARALLELISM).contains(&shape.parallelism()),
+        }
     }
 }
 
@@ -93,6 +97,7 @@ impl fmt::Display for Shapes {
         match self {
             Shapes::Single => f.write_str("one worker"),
             Shapes::Workers => write!(f, "1 to {MAX_PARALLELISM} workers of one thread each"),
+            Shapes::Threaded => write!(f, "workers of 2 or more threads each, such as 2x2"),
         }
     }
 }

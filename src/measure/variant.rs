@@ -105,6 +105,12 @@ impl Selection {
         let of_kind = |&kind: &&'static ExecutorKind| {
             let of_load = |shape, load| Variant { kind, shape, load };
             let (single, all) = (Shape::default(), shapes.iter().copied());
+            if kind.shapes == Shapes::Threaded && self.shapes.is_none() {
+                // As many tasks at once as the others have, two in each process.
+                let pairs = all.filter(|shape| shape.workers.is_multiple_of(2));
+                let shapes = pairs.map(|shape| Shape::new(shape.workers / 2, 2));
+                return shapes.map(|shape| of_load(shape, shape)).collect();
+            }
             let variants: Vec<_> = match (kind.shapes, scenario.properties.scaling) {
                 // The base of every speed-up: it is measured even if one worker is not asked for.
                 (Shapes::Single, Scaling::Strong) => vec![of_load(single, single)],
@@ -211,6 +217,19 @@ mod tests {
         assert!(!names::<false, false>("").iter().any(|name| name.starts_with("forkserver")));
         assert_eq!(names::<false, false>("forkserver"), ["forkserver/1", "forkserver/4"]);
         assert!(names::<false, true>("").iter().any(|name| name == "forkserver/4"));
+    }
+
+    #[test]
+    fn processes_of_threads_have_two_in_each_unless_shapes_are_asked_for() {
+        assert_eq!(names::<false, false>("hybrid"), [""; 0]);
+        let selection = |shapes| {
+            let executors = find_executors(ALL, "hybrid").unwrap();
+            let selection = Selection { size: Size::Smoke, shapes, executors, named: true };
+            let variants = selection.variants(&Scenario::of::<Flagged<false, false>>());
+            variants.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert!(selection(None).contains(&"hybrid/2x2".into()));
+        assert_eq!(selection(Some(parse_shapes("2,2x3,1x2").unwrap())), ["hybrid/1x2", "hybrid/2x3"]);
     }
 
     #[test]

@@ -60,10 +60,12 @@ pub enum FrameKind {
     Forget = 13,
     /// Both ways: a segment of yours whose descriptor was lost.
     Lost = 14,
+    /// Pool to worker: the descriptor of a further connection, which a further thread of the process is to serve.
+    Thread = 15,
 }
 
 impl FrameKind {
-    const ALL: [FrameKind; 14] = [
+    const ALL: [FrameKind; 15] = [
         FrameKind::Hello,
         FrameKind::Open,
         FrameKind::Ready,
@@ -78,6 +80,7 @@ impl FrameKind {
         FrameKind::Release,
         FrameKind::Forget,
         FrameKind::Lost,
+        FrameKind::Thread,
     ];
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 /// The version that both ends must have: parbench's and that of the frames.
-pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/3");
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/4");
 
 /// The first frame of a worker: what it must agree on with the pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

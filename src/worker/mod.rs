@@ -9,6 +9,7 @@ use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process;
+use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -16,7 +17,7 @@ use crate::data::packet::Packet;
 use crate::data::segment;
 use crate::job::{Cause, ErasedWorker};
 use crate::program::lifetime::{self, die_with_parent, exit_with_owner};
-use crate::program::limits::{limit_memory, pin_to_cpus};
+use crate::program::limits::{limit_memory, pin_to_cpus, stack_bytes};
 use crate::program::{self, Role};
 use crate::scenario::Scenario;
 use crate::span::{Stamps, now};
@@ -37,8 +38,13 @@ pub(crate) fn main(scenarios: &'static [Scenario]) -> ! {
 /// Serves in a process that has its socket already, and one thread.
 pub(crate) fn run(socket: UnixStream, scenarios: &'static [Scenario]) -> ! {
     lifetime::own_group();
-    let served = serve(socket, scenarios);
+    let served = serve(socket, scenarios, Part::Process);
     lifetime::end_group();
+    end(served)
+}
+
+/// Ends the process.
+fn end(served: Result<()>) -> ! {
     match served {
         Ok(()) => process::exit(0),
         // The pool has gone while a task ran: there is nobody to tell.
@@ -51,12 +57,34 @@ pub(crate) fn run(socket: UnixStream, scenarios: &'static [Scenario]) -> ! {
     }
 }
 
+/// What serves a connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// The process with its first thread, which is told how the process is to work.
+    Process,
+    /// A further thread of it.
+    Thread,
+}
+
+/// Starts a thread that serves a further connection. It ends with its connection, and the process with what it does wrong.
+fn serve_beside(link: &mut Link, scenarios: &'static [Scenario]) -> Result<()> {
+    let socket = link.descriptor().context("the descriptor of a thread's connection was lost")?;
+    let serve = move || {
+        if let Err(error) = serve(UnixStream::from(socket), scenarios, Part::Thread) {
+            lifetime::end_group();
+            end(Err(error));
+        }
+    };
+    let thread = thread::Builder::new().name("worker".into()).stack_size(stack_bytes()).spawn(serve);
+    thread.context("cannot start a thread").map(drop)
+}
+
 fn fail(error: &anyhow::Error) -> ! {
     program::say(&format!("parbench worker {}: {error:#}", process::id()));
     process::exit(2)
 }
 
-fn serve(socket: UnixStream, scenarios: &'static [Scenario]) -> Result<()> {
+fn serve(socket: UnixStream, scenarios: &'static [Scenario], part: Part) -> Result<()> {
     let pool = socket.try_clone().context("cannot duplicate the socket to the pool")?;
     let mut link = Link::new(socket, false);
     let hello = Hello { version: VERSION.into() };
@@ -72,7 +100,8 @@ fn serve(socket: UnixStream, scenarios: &'static [Scenario]) -> Result<()> {
             return send(&mut link, &failed(0, &cause)?);
         }
     };
-    let mut pool_socket = Some(pool);
+    // One thread of the process watches for its end.
+    let mut pool_socket = Some(pool).filter(|_| part == Part::Process);
     // Starting a thread takes half as long as all the rest: a forked worker that runs a single task does without one.
     if !forked {
         watch_pool(&mut pool_socket)?;
@@ -92,6 +121,10 @@ fn serve(socket: UnixStream, scenarios: &'static [Scenario]) -> Result<()> {
         let reply = match kind {
             FrameKind::Open => {
                 open(scenarios, packet, &mut opened).map(|()| Frame::new(FrameKind::Ready, Packet::default()))
+            }
+            FrameKind::Thread => {
+                serve_beside(&mut link, scenarios)?;
+                continue;
             }
             // The task was taken back: another worker has it.
             FrameKind::Call if ledger.as_ref().is_some_and(|ledger| !ledger.begin(id)) => {
@@ -113,7 +146,9 @@ fn serve(socket: UnixStream, scenarios: &'static [Scenario]) -> Result<()> {
             }
             FrameKind::Measure => {
                 let (moved_bytes, packing_ns) = (Some(moved_bytes), Some(packing_ns));
-                let used = Usage { moved_bytes, packing_ns, ..Usage::take() };
+                // All else is the process's, and its first thread tells it.
+                let of_process = if part == Part::Process { Usage::take() } else { Usage::ZERO };
+                let used = Usage { moved_bytes, packing_ns, ..of_process };
                 Ok(Frame::new(FrameKind::Used, Packet::pack(&used)?))
             }
             _ => bail!("the pool sent {kind:?}, which a worker does not understand"),

@@ -11,7 +11,7 @@ use anyhow::{Result, bail, ensure};
 use libtest_mimic::Trial;
 use parbench::data::{keep_unused, segments};
 use parbench::executors::{ExecutorKind, PoolOptions};
-use parbench::{Cause, Executor, Failure, Job, TaskSpan, TypedJob, Workload};
+use parbench::{Cause, Executor, Failure, Job, Shape, TaskSpan, TypedJob, Workload};
 
 use crate::action::{Act, Action, Report, check};
 use crate::common::{children, eventually, trial};
@@ -29,8 +29,15 @@ pub(crate) static FLAVORS: &[PoolFlavor] = &[
     PoolFlavor { name: "processes without shared memory", executor: "processes", shares_memory: false },
 ];
 
+/// Two threads in each process: what ends one costs the other its task, too.
+pub(crate) static HYBRID: PoolFlavor = PoolFlavor { name: "hybrid", executor: "hybrid", shares_memory: true };
+
 impl PoolFlavor {
+    /// Those of a pool with so many worker processes.
     pub(crate) fn options(&self, workers: usize) -> PoolOptions {
+        if self.executor == HYBRID.executor {
+            return PoolOptions::new(Shape::new(workers, 2));
+        }
         sharing_options(self.shares_memory, workers)
     }
 

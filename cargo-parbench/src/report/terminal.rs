@@ -117,15 +117,12 @@ pub(crate) fn pick_words(row: &Row) -> (Option<Way>, String) {
         return (None, word.into());
     };
     let variant = &row.variants[pick.variant];
-    let word = match variant.way {
-        Some(Way::Serial) | None => return (variant.way, "serial".into()),
-        _ if pick.either => "either",
-        Some(Way::Threads) if variant.executor == "rayon" => "rayon",
-        Some(Way::Threads) => "threads",
-        Some(Way::Processes) => "processes",
-    };
     let at_least = if pick.at_least { "+" } else { "" };
-    (variant.way.filter(|_| !pick.either), format!("{word}/{}{at_least}", variant.workers))
+    match variant.way {
+        Some(Way::Serial) | None => (variant.way, "serial".into()),
+        _ if pick.either => (None, format!("either/{}{at_least}", variant.workers)),
+        Some(_) => (variant.way, format!("{}{at_least}", variant.name)),
+    }
 }
 
 /// What the last few per cent would cost, if something is a little faster than the pick.

@@ -4,10 +4,11 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
+use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -29,16 +30,18 @@ pub(super) enum StartMethod {
 }
 
 /// A child of this process. The system gives its process id to no other process until it has been waited for.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct ChildProcess {
     /// `None` until the fork server has told it.
     pid: Option<Pid>,
     /// Readable once the process has ended; `None` if the system has no process descriptors.
-    descriptor: Option<OwnedFd>,
+    descriptor: Option<Rc<OwnedFd>>,
     /// How it ended, once it has been waited for.
     exit: Option<Exit>,
     /// Whether this process has killed it.
     killed: bool,
+    /// Why it was killed, for the tasks of its other threads.
+    why_killed: Option<String>,
 }
 
 impl ChildProcess {
@@ -49,7 +52,7 @@ impl ChildProcess {
         environment: &[(OsString, OsString)],
         without_descriptor: bool,
     ) -> Result<ChildProcess> {
-        let mut child = ChildProcess { pid: None, descriptor: None, exit: None, killed: false };
+        let mut child = ChildProcess::default();
         match method {
             StartMethod::Fork => forkserver::request(socket)?,
             StartMethod::Spawn => {
@@ -68,7 +71,7 @@ impl ChildProcess {
     pub(super) fn set_pid(&mut self, pid: u32, without_descriptor: bool) {
         self.pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
         if !without_descriptor {
-            self.descriptor = self.pid.and_then(descriptor_of);
+            self.descriptor = self.pid.and_then(descriptor_of).map(Rc::new);
         }
     }
 
@@ -89,8 +92,8 @@ impl ChildProcess {
     }
 
     /// The descriptor to poll for its end.
-    pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        self.descriptor.as_ref().map(AsFd::as_fd)
+    pub(super) fn descriptor(&self) -> Option<Rc<OwnedFd>> {
+        self.descriptor.clone()
     }
 
     pub(super) fn kill(&mut self) {
@@ -103,9 +106,20 @@ impl ChildProcess {
         }
     }
 
+    /// Kills it for what one of its threads has done or left undone.
+    pub(super) fn kill_for(&mut self, why: &str) {
+        self.kill();
+        self.why_killed.get_or_insert_with(|| why.into());
+    }
+
     /// Whether this process has killed it.
     pub(super) fn was_killed(&self) -> bool {
         self.killed
+    }
+
+    /// For what, if it was for a thread of it.
+    pub(super) fn why_killed(&self) -> Option<&str> {
+        self.why_killed.as_deref()
     }
 
     /// Reaps it if it has ended, with what its tasks have left running, and returns how. Afterwards its id may be
@@ -149,7 +163,7 @@ impl ChildProcess {
                     let left = deadline - now.min(deadline);
                     let timeout =
                         Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
-                    let _ = poll(&mut [PollFd::new(descriptor, PollFlags::IN)], Some(&timeout));
+                    let _ = poll(&mut [PollFd::new(&**descriptor, PollFlags::IN)], Some(&timeout));
                 }
                 None => {
                     thread::sleep(pause);

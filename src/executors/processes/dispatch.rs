@@ -135,10 +135,13 @@ impl<'a> Dispatch<'a> {
                 self.replace(index)
             };
         };
-        if worker.turns() >= max_turns && worker.is_idle() && unsent > 0 {
-            self.pool.retire(index);
-            self.replace(index);
-            return;
+        if worker.turns() >= max_turns {
+            // It is replaced together with the other threads of its process.
+            if unsent > 0 && self.pool.threads_of(index).all(|thread| thread.is_idle()) {
+                self.pool.retire(index);
+                return self.replace(index);
+            }
+            return self.flush(index);
         }
         // Towards the end of the batch, no worker takes more than its share ahead.
         let share = unsent.div_ceil(workers);
@@ -273,8 +276,19 @@ impl<'a> Dispatch<'a> {
         Ok(())
     }
 
-    /// Reaps a worker that can no longer be used, and fails or returns its tasks.
+    /// Reaps a worker that can no longer be used, with all threads of its process.
     fn reap(&mut self, index: usize, error: &WorkerError) {
+        self.reap_thread(index, error);
+        for other in self.pool.process_of(index) {
+            // What it had answered before its process ended has come.
+            if let Err(error) = self.receive_events(other, true) {
+                self.reap_thread(other, &error);
+            }
+        }
+    }
+
+    /// Reaps a worker, and fails or returns its tasks.
+    fn reap_thread(&mut self, index: usize, error: &WorkerError) {
         let slot = &mut self.pool.slots[index];
         let Some(worker) = slot.worker.take() else { return };
         if !worker.has_open(self.job.scenario()) {
@@ -306,14 +320,13 @@ impl<'a> Dispatch<'a> {
     /// batch.
     fn replace(&mut self, index: usize) {
         let scenario = self.job.scenario();
-        while self.pool.slots[index].failed_starts < MAX_FAILED_STARTS {
-            match self.pool.start_worker(index).and_then(|worker| worker.open(scenario)) {
-                Ok(()) => return,
-                Err(_) => {
-                    self.pool.slots[index].worker = None;
-                    self.pool.slots[index].failed_starts += 1;
-                }
+        let slots = self.pool.process_of(index);
+        while self.pool.slots[slots.clone()].iter().all(|slot| slot.failed_starts < MAX_FAILED_STARTS) {
+            if self.pool.start_and_open(index, scenario).is_ok() {
+                return;
             }
+            self.pool.drop_process(index);
+            self.pool.slots[index].failed_starts += 1;
         }
     }
 }

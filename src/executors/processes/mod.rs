@@ -16,7 +16,7 @@
 //! ```
 //!
 //! The story of one batch:
-//! 1. Before the clock starts, a worker is started for each empty slot ([`child`]), says hello, and opens the scenario
+//! 1. Before the clock starts, a worker is started for each empty slot ([`child`], [`opening`]), says hello, and opens the scenario
 //!    ([`handle`]).
 //! 2. One loop ([`dispatch`]) sends each worker the next task from the [`queue`], and several more ahead ([`flight`]) if
 //!    tasks are short ([`pace`]). Private arrays of 128 KiB and more are copied into shared memory
@@ -25,6 +25,9 @@
 //!    between two stamps, and answers before it begins the next.
 //! 4. The loop unpacks the answer into the job. [`handle`] knows when a worker has taken too long: for its task, whose
 //!    deadline runs from when it was sent, or from the end of the task before it; or to start, to open, to end.
+//!
+//! A worker process may have several threads (`hybrid`). Each has a slot, a connection and a ledger of its own, as if it were
+//! a process, and the same loop feeds them; what they have in common is the process, which starts and ends with all of them.
 //!
 //! A worker that ends costs the task that it had begun, and no other: the ledger tells which one that was. The tasks that
 //! were sent ahead return to the queue, and a new worker is started in the slot. A worker that exceeds a deadline or
@@ -39,23 +42,25 @@ mod event;
 mod flight;
 mod forkserver;
 mod handle;
+mod opening;
 mod pace;
 mod queue;
 mod waiting;
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Result, anyhow, ensure};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use self::child::StartMethod;
 use self::copiers::Copiers;
 use self::dispatch::Dispatch;
-use self::event::{Event, Reaped, WorkerError};
+use self::event::{Event, Reaped};
 use self::handle::WorkerHandle;
-use self::waiting::{Readiness, timespec_until, wait};
+use self::waiting::timespec_until;
 use super::{
     Executor, ExecutorKind, Isolation, Outcome, PoolOptions, Shapes, Suitability, ensure_enough_states,
     suits_all, time_batch,
@@ -63,6 +68,7 @@ use super::{
 use crate::job::Job;
 use crate::program;
 use crate::program::cgroup::out_of_memory_kills;
+use crate::shape::Shape;
 use crate::span::now;
 use crate::usage::{self, Usage};
 
@@ -95,9 +101,19 @@ const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a worker may take to say what it has used.
 const USAGE_TIMEOUT: Duration = Duration::from_secs(10);
 
+pub(super) const HYBRID: ExecutorKind = ExecutorKind {
+    name: "hybrid",
+    about: "worker processes of several threads each",
+    shapes: Shapes::Threaded,
+    suits: |_| Suitability::OnRequest,
+    start: |options| Ok(Box::new(Processes::start(StartMethod::Spawn, options)?)),
+    ..KIND
+};
+
 struct Processes {
     method: StartMethod,
     options: PoolOptions,
+    /// The threads of a process are neighbours; the first of them is the process's first thread.
     slots: Vec<Slot>,
     /// Started when the first large private array is to be sent by a pool of two or more workers: the arrays of a single
     /// worker are copied by the caller.
@@ -117,7 +133,7 @@ struct Transfer {
     packing_ns: u64,
 }
 
-/// A worker's place in the pool.
+/// The place in the pool of a worker: of a process, or of each thread of a process that has several.
 #[derive(Default)]
 struct Slot {
     /// `None` if a worker is missing and could not be replaced.
@@ -135,8 +151,12 @@ impl Processes {
             method == StartMethod::Spawn || !options.without_shared_memory,
             "a fork server passes descriptors, which `without_shared_memory` rules out: use `processes`"
         );
-        let workers = options.shape.workers;
-        let slots = (0..workers).map(|_| Slot::default()).collect();
+        let Shape { workers, threads_per_worker: threads } = options.shape;
+        ensure!(
+            threads == 1 || !options.without_shared_memory,
+            "a process is sent the connections of its threads, which `without_shared_memory` rules out: use `processes`"
+        );
+        let slots = (0..workers * threads).map(|_| Slot::default()).collect();
         let mut pool = Processes {
             method,
             options: options.clone(),
@@ -146,13 +166,33 @@ impl Processes {
             transfer: Transfer::default(),
             memory_kills: out_of_memory_kills(Path::new("/")),
         };
-        (0..workers).try_for_each(|slot| pool.start_worker(slot).map(drop))?;
+        (0..workers).try_for_each(|worker| pool.start_process(worker * threads))?;
         Ok(pool)
+    }
+
+    /// The slots of the process that has this one.
+    fn process_of(&self, slot: usize) -> Range<usize> {
+        let threads = self.options.shape.threads_per_worker;
+        let first = slot - slot % threads;
+        first..first + threads
+    }
+
+    /// The workers of the process that has this slot.
+    fn threads_of(&mut self, slot: usize) -> impl Iterator<Item = &mut WorkerHandle> {
+        let slots = self.process_of(slot);
+        self.slots[slots].iter_mut().filter_map(|slot| slot.worker.as_mut())
+    }
+
+    /// Drops the workers of a process, which ends it.
+    fn drop_process(&mut self, slot: usize) {
+        let slots = self.process_of(slot);
+        self.slots[slots].iter_mut().for_each(|slot| slot.worker = None);
     }
 
     /// What it is measured as.
     fn name(&self) -> String {
         let kind = match self.method {
+            StartMethod::Spawn if self.options.shape.threads_per_worker > 1 => HYBRID,
             StartMethod::Spawn => KIND,
             StartMethod::Fork => FORKSERVER,
         };
@@ -163,66 +203,29 @@ impl Processes {
         self.options.max_tasks_per_worker.unwrap_or(MAX_TURNS)
     }
 
-    /// Starts a worker in a slot.
-    fn start_worker(&mut self, slot: usize) -> Result<&mut WorkerHandle> {
-        let worker = WorkerHandle::start(self.method, &self.options, slot)?;
-        Ok(self.slots[slot].worker.insert(worker))
+    /// Starts the process that has a slot, with all its threads.
+    fn start_process(&mut self, slot: usize) -> Result<()> {
+        let slots = self.process_of(slot);
+        let mut process = WorkerHandle::start(self.method, &self.options, slots.start)?;
+        for thread in &mut self.slots[slots.clone()][1..] {
+            thread.worker = Some(process.start_thread()?);
+        }
+        self.slots[slots.start].worker = Some(process);
+        Ok(())
     }
 
-    /// Takes the worker out of a slot and tells it to end.
+    /// Starts the process that has a slot and has it open a scenario.
+    fn start_and_open(&mut self, slot: usize, scenario: &'static str) -> Result<()> {
+        self.start_process(slot)?;
+        self.threads_of(slot).try_for_each(|thread| thread.open(scenario))
+    }
+
+    /// Takes the workers of a process out of their slots and tells them to end.
     fn retire(&mut self, slot: usize) {
-        if let Some(mut worker) = self.slots[slot].worker.take() {
-            worker.shut_down();
-            self.retired.push(worker);
-        }
-    }
-
-    /// Starts a worker in every empty slot and has each worker open the scenario.
-    fn open(&mut self, scenario: &'static str) -> Result<()> {
-        // Those that have ended are reaped, and what they held is free.
-        self.retired.retain_mut(|worker| !worker.has_exited());
-        for index in 0..self.slots.len() {
-            let slot = &mut self.slots[index];
-            slot.failed_starts = 0;
-            // A worker that was killed between two batches is noticed only now. One that still has tasks got them in a
-            // batch that a panic has ended early: its answers would be taken for those of other tasks.
-            if slot.worker.as_mut().is_some_and(|worker| worker.has_ended() || !worker.is_idle()) {
-                slot.worker = None;
-            }
-            if slot.copying.take().is_some() {
-                self.copiers = None;
-            }
-            let max_turns = self.max_turns();
-            if self.slots[index].worker.as_ref().is_some_and(|worker| worker.turns() >= max_turns) {
-                self.retire(index);
-            }
-            match &mut self.slots[index].worker {
-                Some(worker) => worker.open(scenario)?,
-                None => self.start_worker(index)?.open(scenario)?,
-            }
-        }
-        loop {
-            let ready = |slot: &Slot| slot.worker.as_ref().is_some_and(|worker| worker.has_open(scenario));
-            if self.slots.iter().all(ready) {
-                return Ok(());
-            }
-            let workers = self.slots.iter().flat_map(|slot| &slot.worker);
-            let timeout = workers.filter_map(|worker| worker.next_timeout(None)).min();
-            let polled = wait(&mut self.slots, None, timeout, None)?;
-            for (index, Readiness { readable, ended }) in polled.slots.into_iter().enumerate() {
-                let Some(worker) = &mut self.slots[index].worker else { continue };
-                worker.flush();
-                let opened = match receive_until_open(worker, readable || ended, ended, scenario) {
-                    Ok(Err(error)) => {
-                        self.abandon_all_but(scenario);
-                        Err(error)
-                    }
-                    Ok(opened) => opened,
-                    Err(error) => self
-                        .reap_unready(index, &error)
-                        .and_then(|()| self.start_worker(index)?.open(scenario)),
-                };
-                opened.with_context(|| format!("a worker process cannot open `{scenario}`"))?;
+        for slot in self.process_of(slot) {
+            if let Some(mut worker) = self.slots[slot].worker.take() {
+                worker.shut_down();
+                self.retired.push(worker);
             }
         }
     }
@@ -236,54 +239,6 @@ impl Processes {
         self.memory_kills = kills;
         format!("{status}; perhaps out of memory: its control group has reached its limit")
     }
-
-    /// Kills the workers that do not have the scenario open: they may be about to say that they cannot, which the next
-    /// scenario would be taken to task for.
-    fn abandon_all_but(&mut self, scenario: &str) {
-        for slot in &mut self.slots {
-            if slot.worker.as_ref().is_some_and(|worker| !worker.has_open(scenario)) {
-                slot.worker.take().into_iter().for_each(WorkerHandle::abandon);
-            }
-        }
-    }
-
-    /// Reaps a worker that ended before it was ready. One that was killed from outside may be replaced, and one that has
-    /// served before: what a task has left behind ended it, or dropping the state of another scenario.
-    fn reap_unready(&mut self, slot: usize, error: &WorkerError) -> Result<()> {
-        let slot = &mut self.slots[slot];
-        slot.failed_starts += 1;
-        let Some(worker) = slot.worker.take() else { return Ok(()) };
-        let served = worker.has_served();
-        let reaped = worker.reap(error);
-        let is_early = slot.failed_starts < MAX_FAILED_STARTS;
-        let status = self.explain(&reaped);
-        match error {
-            WorkerError::Exited if (reaped.killed_from_outside || served) && is_early => Ok(()),
-            WorkerError::Exited => bail!("it ended ({status}) before it was ready"),
-            _ => bail!("{status}"),
-        }
-    }
-}
-
-/// Receives what a worker says until it has the scenario open. The outer error is about the worker, the inner one about
-/// the scenario.
-fn receive_until_open(
-    worker: &mut WorkerHandle,
-    readable: bool,
-    ended: bool,
-    scenario: &'static str,
-) -> Result<Result<()>, WorkerError> {
-    worker.mark_readable();
-    while let Some(event) = if readable { worker.receive(ended)? } else { None } {
-        if let Event::Refused(cause) = event {
-            return Ok(Err(anyhow!("{cause}")));
-        }
-        // It may have had another scenario to open first.
-        if let Err(error) = worker.open(scenario) {
-            return Ok(Err(error));
-        }
-    }
-    worker.check_timeout(None).map(Ok)
 }
 
 impl Executor for Processes {
@@ -310,8 +265,8 @@ impl Executor for Processes {
         for worker in self.slots.iter_mut().flat_map(|slot| &mut slot.worker) {
             worker.request_usage();
         }
-        for slot in &mut self.slots {
-            let Some(worker) = &mut slot.worker else { continue };
+        for index in 0..self.slots.len() {
+            let Some(worker) = &mut self.slots[index].worker else { continue };
             let used = loop {
                 worker.mark_readable();
                 match worker.receive(false) {
@@ -327,7 +282,7 @@ impl Executor for Processes {
             };
             match used {
                 Some(used) => sum = sum + used,
-                None => slot.worker = None,
+                None => self.drop_process(index),
             }
         }
         sum

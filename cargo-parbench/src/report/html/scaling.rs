@@ -14,11 +14,15 @@ const BOTTOM: f64 = 20.0;
 const BESIDE: f64 = 7.0;
 
 /// The executors that are drawn: name, colour, shape.
-const SERIES: [(&str, &str, &str); 5] = [
+const SERIES: [(&str, &str, &str); 9] = [
     ("threads", "threads", "circle"),
     ("rayon", "threads", "ring"),
+    ("async", "threads", "diamond"),
+    ("async_threads", "threads", "hollow diamond"),
+    ("spawn_blocking", "threads", "ring"),
     ("processes", "processes", "square"),
     ("forkserver", "processes", "frame"),
+    ("hybrid", "processes", "diamond"),
     ("ceiling", "ceiling", "cross"),
 ];
 
@@ -129,6 +133,8 @@ fn symbol(shape: &str) -> &'static str {
         "ring" => "○",
         "square" => "■",
         "frame" => "□",
+        "diamond" => "◆",
+        "hollow diamond" => "◇",
         _ => "×",
     }
 }
@@ -143,9 +149,11 @@ fn mark(shape: &str, colour: &str, x: f64, [y, low, high]: [f64; 3]) -> String {
         "ring" => format!(
             "<circle cx=\"{x}\" cy=\"{y}\" r=\"3.5\" fill=\"var(--paper)\" stroke=\"var(--{colour})\"/>"
         ),
-        "square" | "frame" => {
-            let fill = if shape == "square" { format!("var(--{colour})") } else { "var(--paper)".into() };
-            format!("<path d=\"M{x} {y}m-4-4h8v8h-8z\" fill=\"{fill}\" stroke=\"var(--{colour})\"/>")
+        "square" | "frame" | "diamond" | "hollow diamond" => {
+            let is_full = matches!(shape, "square" | "diamond");
+            let fill = if is_full { format!("var(--{colour})") } else { "var(--paper)".into() };
+            let path = if shape.ends_with("diamond") { "m-5 0l5-5l5 5l-5 5z" } else { "m-4-4h8v8h-8z" };
+            format!("<path d=\"M{x} {y}{path}\" fill=\"{fill}\" stroke=\"var(--{colour})\"/>")
         }
         _ => format!("<path d=\"M{x} {y}m-4-4l8 8m0-8l-8 8\" stroke=\"var(--{colour})\"/>"),
     };

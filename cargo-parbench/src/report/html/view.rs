@@ -33,7 +33,18 @@ const COLUMNS: [&str; 13] = [
 ];
 
 /// The order in which a table has them; others follow.
-const EXECUTORS: [&str; 6] = ["serial", "threads", "rayon", "processes", "forkserver", "ceiling"];
+const EXECUTORS: [&str; 10] = [
+    "serial",
+    "threads",
+    "rayon",
+    "async",
+    "async_threads",
+    "spawn_blocking",
+    "processes",
+    "forkserver",
+    "hybrid",
+    "ceiling",
+];
 
 #[derive(Template)]
 #[template(path = "report.html")]
@@ -53,6 +64,8 @@ pub(super) struct Page {
     columns: [&'static str; COLUMNS.len()],
     has_claims: bool,
     counted: String,
+    /// What Python says of the claims; without it, its column is not shown.
+    python: Option<String>,
     claims: Vec<Group>,
     pitfalls: Vec<Shown>,
     how: Vec<(&'static str, String)>,
@@ -125,6 +138,7 @@ impl Page {
             costs: costs::section(&analysis.costs, place),
             columns: COLUMNS,
             has_claims: !analysis.claims.is_empty(),
+            python: analysis.python.clone(),
             counted: counted(&analysis.claims),
             claims: groups(&analysis.claims),
             pitfalls: run.pitfalls.iter().map(shown_pitfall).collect(),

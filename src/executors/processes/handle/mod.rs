@@ -1,36 +1,38 @@
 //! One worker process as its pool sees it: started, opened, sent tasks, listened to, and reaped.
 
 mod patience;
+mod start;
 
-use std::env;
-use std::ffi::OsString;
+use std::cell::RefCell;
 use std::io::ErrorKind;
 use std::mem;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::EXIT_TIMEOUT;
-use super::child::{ChildProcess, Exit, StartMethod};
+use super::child::{ChildProcess, Exit};
 use super::event::{Answer, Event, Reaped, WorkerError};
 use super::flight::Flight;
 use crate::data::packet::Packet;
-use crate::data::segment;
-use crate::executors::PoolOptions;
 use crate::span::now;
-use crate::wire::ledger::Ledger;
-use crate::wire::{Frame, FrameKind, Hello, Link, Setup, VERSION, WireError, socket};
+use crate::wire::{Frame, FrameKind, Hello, Link, VERSION, WireError};
 use crate::workload;
 
 /// How long a worker that has closed its socket may take to end: all others wait meanwhile.
 const CLOSED_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// A worker process.
+/// A worker process, or one of the threads of one that has several: each thread has a connection of its own.
 pub(super) struct WorkerHandle {
-    child: ChildProcess,
+    /// The process, which the handles of its threads have in common.
+    child: Rc<RefCell<ChildProcess>>,
+    /// What tells its end.
+    descriptor: Option<Rc<OwnedFd>>,
+    /// Whether its process id is known.
+    has_pid: bool,
     link: Link,
     /// Whether the pool does without process descriptors.
     without_descriptor: bool,
@@ -52,62 +54,6 @@ pub(super) struct WorkerHandle {
 }
 
 impl WorkerHandle {
-    /// Starts the process for a slot, without waiting until it runs.
-    pub(super) fn start(method: StartMethod, options: &PoolOptions, slot: usize) -> Result<WorkerHandle> {
-        let (ours, theirs) = UnixStream::pair().context("cannot make a socket pair for a worker process")?;
-        ours.set_nonblocking(true)?;
-        let shares = !options.without_shared_memory && segment::supported() && socket::passes_descriptors();
-        let (ledger, descriptor) = match shares {
-            true => Ledger::make().map(|(ledger, descriptor)| (Some(ledger), Some(descriptor)))?,
-            false => (None, None),
-        };
-        let without_descriptor = options.without_shared_memory;
-        let into_os = |(name, value): (String, String)| (OsString::from(name), OsString::from(value));
-        let mut environment: Vec<_> = options.worker_environment().into_iter().map(into_os).collect();
-        let child = ChildProcess::start(method, OwnedFd::from(theirs), &environment, without_descriptor)?;
-        let mut directory = None;
-        match method {
-            StartMethod::Spawn => environment.clear(),
-            StartMethod::Fork => {
-                environment = env::vars_os().chain(environment).collect();
-                directory = env::current_dir().ok().map(OsString::from);
-            }
-        }
-        let cpu = options.cpus.get(slot % options.cpus.len().max(1));
-        let setup = Setup {
-            shares,
-            cpus: cpu.copied().into_iter().collect(),
-            memory_limit: options.memory_limit,
-            output: options.output.clone(),
-            environment,
-            directory,
-            forked: method == StartMethod::Fork,
-        };
-        let setup = Frame::new(FrameKind::Setup, Packet::pack(&setup)?);
-        let mut link = Link::new(ours, shares);
-        link.set_lazy(true);
-        match descriptor {
-            Some(descriptor) => link.queue_with(&setup, descriptor),
-            None => link.queue(&setup),
-        }
-        let mut worker = WorkerHandle {
-            child,
-            link,
-            without_descriptor,
-            greeted: false,
-            opening: None,
-            opened: None,
-            flight: Flight::new(ledger),
-            waiting_since: now(),
-            usage_requested: false,
-            send_failed: false,
-            send_error: None,
-            served: false,
-        };
-        worker.flush();
-        Ok(worker)
-    }
-
     /// Asks the worker to make its state for a scenario, unless it has; it answers when it is ready.
     pub(super) fn open(&mut self, scenario: &'static str) -> Result<()> {
         let same = self.opened == Some(scenario);
@@ -134,7 +80,7 @@ impl WorkerHandle {
     /// A forked worker is not sent anything long before its process id is known: the fork server tells it on the same
     /// socket, and a long answer of the worker would not be written in one piece.
     pub(super) fn has_open(&self, scenario: &str) -> bool {
-        self.opened == Some(scenario) && self.child.has_pid()
+        self.opened == Some(scenario) && self.has_pid
     }
 
     /// Whether it has had a scenario open: then it is not its start that ends it.
@@ -145,12 +91,12 @@ impl WorkerHandle {
     /// Kills it: it does something that nobody waits for any more.
     pub(super) fn abandon(mut self) {
         self.await_pid();
-        self.child.kill();
+        self.child.borrow_mut().kill();
     }
 
     /// Whether the process has ended; called between two batches.
     pub(super) fn has_ended(&mut self) -> bool {
-        self.send_failed || self.child.has_pid() && self.child.try_wait().is_some()
+        self.send_failed || self.has_pid && self.child.borrow_mut().try_wait().is_some()
     }
 
     /// Asks what the worker has used so far.
@@ -184,7 +130,7 @@ impl WorkerHandle {
 
     /// Whether it can be sent a task.
     pub(super) fn takes(&self) -> bool {
-        self.opened.is_some() && self.child.has_pid() && !self.send_failed
+        self.opened.is_some() && self.has_pid && !self.send_failed
     }
 
     /// Whether private arrays reach it through shared memory.
@@ -219,7 +165,7 @@ impl WorkerHandle {
 
     /// Whether the process has ended, where no descriptor tells.
     pub(super) fn has_ended_silently(&mut self) -> bool {
-        self.child.descriptor().is_none() && self.child.has_pid() && self.child.try_wait().is_some()
+        self.descriptor.is_none() && self.has_pid && self.child.borrow_mut().try_wait().is_some()
     }
 
     /// Whether something waits to be sent to it.
@@ -229,7 +175,7 @@ impl WorkerHandle {
 
     /// The descriptor to poll for the process's end.
     pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        self.child.descriptor()
+        self.descriptor.as_ref().map(AsFd::as_fd)
     }
 
     /// Notes that polling found something to read.
@@ -261,8 +207,9 @@ impl WorkerHandle {
         let protocol_error = |what: String| Err(WorkerError::Protocol(what));
         let malformed = |error: anyhow::Error| WorkerError::Protocol(format!("{error:#}"));
         match kind {
-            FrameKind::Forked if !self.child.has_pid() => {
-                self.child.set_pid(id, self.without_descriptor);
+            FrameKind::Forked if !self.has_pid => {
+                self.child.borrow_mut().set_pid(id, self.without_descriptor);
+                self.know_child();
                 // It may have been quicker than the server.
                 return Ok(self.opened.map(|_| Event::Opened));
             }
@@ -280,7 +227,7 @@ impl WorkerHandle {
             FrameKind::Ready if self.greeted && self.opening.is_some() => {
                 self.opened = self.opening.take();
                 self.served = true;
-                return Ok(self.child.has_pid().then_some(Event::Opened));
+                return Ok(self.has_pid.then_some(Event::Opened));
             }
             FrameKind::Failed if self.opening.is_some() => {
                 return Ok(Some(Event::Refused(packet.unpack().map_err(malformed)?)));
@@ -311,25 +258,30 @@ impl WorkerHandle {
     /// Reaps a worker that can no longer be used; it is killed first if it still runs.
     pub(super) fn reap(mut self, error: &WorkerError) -> Reaped {
         self.await_pid();
+        let mut child = self.child.borrow_mut();
         let mut killed_from_outside = false;
         let status = match error {
-            _ if !self.child.has_pid() => "the fork server ended before it told of its worker".into(),
+            _ if !self.has_pid => "the fork server ended before it told of its worker".into(),
             // A process that ends closes its socket last but for its own end; one that still runs has closed it itself.
             WorkerError::Exited => {
-                let exit = self.child.wait(CLOSED_TIMEOUT);
-                killed_from_outside = exit.is_kill() && !self.child.was_killed();
-                let is_ours = exit.is_kill() && self.child.was_killed();
-                if is_ours { "it closed its socket; killed".into() } else { exit.to_string() }
+                let exit = child.wait(CLOSED_TIMEOUT);
+                killed_from_outside = exit.is_kill() && !child.was_killed();
+                match child.why_killed() {
+                    Some(why) => format!("killed for another task of its process: {why}"),
+                    None if exit.is_kill() && child.was_killed() => "it closed its socket; killed".into(),
+                    None => exit.to_string(),
+                }
             }
             WorkerError::Protocol(_)
             | WorkerError::Send(_)
             | WorkerError::Timeout(..)
             | WorkerError::TaskTimeout(_) => {
-                self.child.kill();
-                self.child.wait(EXIT_TIMEOUT);
+                child.kill_for(&error.to_string());
+                child.wait(EXIT_TIMEOUT);
                 format!("{error}; killed")
             }
         };
+        drop(child);
         let (begun, unbegun) = self.flight.drain();
         Reaped { begun, unbegun, status, killed_from_outside }
     }
@@ -341,22 +293,22 @@ impl WorkerHandle {
             let _ = self.link.stream().shutdown(Shutdown::Both);
         } else {
             // Its answers are of no use any more.
-            self.child.kill();
+            self.child.borrow_mut().kill();
         }
     }
 
     /// Waits for its end until a deadline, and kills it then.
     pub(super) fn wait_until(&mut self, deadline: Instant) {
-        let _: Exit = self.child.wait(deadline.saturating_duration_since(Instant::now()));
+        let _: Exit = self.child.borrow_mut().wait(deadline.saturating_duration_since(Instant::now()));
     }
 
     /// Waits until the fork server has told its process id: without that it could not be reaped.
     fn await_pid(&mut self) {
-        if !self.child.has_pid() && self.link.stream().set_nonblocking(false).is_ok() {
+        if !self.has_pid && self.link.stream().set_nonblocking(false).is_ok() {
             self.link.set_lazy(false);
             let _ = self.link.stream().set_read_timeout(Some(EXIT_TIMEOUT));
             // Nothing is read once it is known: nothing more may come.
-            while !self.child.has_pid() {
+            while !self.has_pid {
                 let Ok(Some(frame)) = self.link.next() else { break };
                 let _ = self.handle(frame);
             }
@@ -365,7 +317,7 @@ impl WorkerHandle {
 
     /// Whether a worker that was told to end has done so.
     pub(super) fn has_exited(&mut self) -> bool {
-        self.child.try_wait().is_some()
+        self.child.borrow_mut().try_wait().is_some()
     }
 }
 
@@ -395,6 +347,6 @@ impl AsFd for WorkerHandle {
 impl Drop for WorkerHandle {
     fn drop(&mut self) {
         self.shut_down();
-        let _: Exit = self.child.wait(EXIT_TIMEOUT);
+        let _: Exit = self.child.borrow_mut().wait(EXIT_TIMEOUT);
     }
 }

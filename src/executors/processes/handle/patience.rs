@@ -36,7 +36,7 @@ impl WorkerHandle {
             None if !self.takes() => "is not ready".into(),
             None => return None,
         };
-        Some(format!("{} {what}", self.child.describe()))
+        Some(format!("{} {what}", self.child.borrow().describe()))
     }
 
     /// What the pool waits for, since when (ns), and for how long at most.
@@ -51,7 +51,7 @@ impl WorkerHandle {
         if self.opening.is_some() {
             return Some(("make its state", self.waiting_since, OPEN_TIMEOUT));
         }
-        if !self.child.has_pid() {
+        if !self.has_pid {
             return Some(("be told of by the fork server", self.waiting_since, HELLO_TIMEOUT));
         }
         let (began, deadline) = (self.flight.began()?, deadline?);
