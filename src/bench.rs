@@ -21,12 +21,12 @@ use serde::{Deserialize, Serialize};
 use crate::executors::{self, ExecutorKind, Isolation};
 use crate::fixtures;
 use crate::job::injection;
+pub use crate::measure::cell::VERSION;
 use crate::measure::variant::Selection;
 use crate::measure::{cell, criterion, rounds};
 use crate::program::{self, Role};
 use crate::scenario::{Amount, Scenario};
 use crate::usage::allocations;
-pub use crate::wire::VERSION;
 use crate::worker;
 use crate::workload::Scaling;
 

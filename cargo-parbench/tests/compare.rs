@@ -161,6 +161,17 @@ fn a_slower_commit_is_found_and_a_comment_is_not() {
         (&"parbench.comparison/1".into(), &"slower".into())
     );
 
+    // Where valgrind counts, it explains: more is executed.
+    let instructions = &compared["rows"][0]["instructions"];
+    if Command::new("valgrind").arg("--version").output().is_ok_and(|output| output.status.success()) {
+        let [base, head] = [0, 1].map(|side| instructions[side].as_u64().unwrap());
+        assert!(head > base * 3 / 2, "{instructions}");
+        assert!(stdout.contains("; instructions +"), "{stdout}");
+    } else {
+        println!("no instructions were counted: there is no valgrind");
+        assert!(instructions.is_null(), "{instructions}");
+    }
+
     // On another machine only these are measured again.
     let mut confirm = compared;
     for row in confirm["rows"].as_array_mut().unwrap().iter_mut().skip(1) {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-use super::cell::{CellSpec, Program};
+use super::cell::{CellSpec, Program, VERSION};
 use super::launch::{Ceilings, Launch};
 use super::machine::{Machine, useful_workers};
 use super::record::{FORMAT, Record, RunHeader};
@@ -25,7 +25,6 @@ use crate::program::limits::raise_descriptor_limit;
 use crate::random::seed_of;
 use crate::scenario::Scenario;
 use crate::shape::Shape;
-use crate::wire::VERSION;
 use crate::workload::Size;
 
 /// The main of `parbench rounds`.

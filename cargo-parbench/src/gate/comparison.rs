@@ -67,6 +67,8 @@ pub(crate) struct Row {
     pub(crate) word: Word,
     /// What has changed, in words.
     pub(crate) changes: Vec<String>,
+    /// What a batch of base and of head executes, if it was counted.
+    pub(crate) instructions: Option<[u64; 2]>,
 }
 
 impl Row {

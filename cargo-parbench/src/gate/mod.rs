@@ -2,6 +2,7 @@
 
 pub(crate) mod built;
 pub(crate) mod comparison;
+mod instructions;
 pub(crate) mod judge;
 pub(crate) mod layouts;
 mod observe;
@@ -17,7 +18,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use self::comparison::{Block, Comparison, Side};
-use self::judge::BLOCKS;
+use self::judge::{BLOCKS, Word};
 use self::layouts::{Link, Programs};
 use self::plan::{Plan, Planned};
 
@@ -74,7 +75,42 @@ impl Gate<'_> {
             self.stage(2, &mut suspects, &others, comparison)?;
         }
         comparison.rows.iter_mut().for_each(summary::judge);
+        self.explain(&suspects, comparison)?;
         comparison.rows.sort_by(|a, b| (&a.bench, &a.scenario).cmp(&(&b.bench, &b.scenario)));
+        Ok(())
+    }
+
+    /// Counts the instructions of the serial rows that have changed, if something here can count them.
+    fn explain(&mut self, suspects: &[Planned], comparison: &mut Comparison) -> Result<()> {
+        let mut can_be_counted = None;
+        for suspect in suspects.iter().filter(|suspect| suspect.subject.executor == "serial") {
+            let title = suspect.row.title();
+            let changed = |row: &&mut comparison::Row| {
+                row.title() == title && matches!(row.word, Word::Slower | Word::Faster)
+            };
+            let Some(row) = comparison.rows.iter_mut().find(changed) else { continue };
+            let is_late = self.deadline.is_some_and(|deadline| Instant::now() > deadline);
+            if is_late
+                || (self.interrupted)()
+                || !*can_be_counted.get_or_insert_with(instructions::can_be_counted)
+            {
+                return Ok(());
+            }
+            if !self.quiet {
+                eprintln!("Counting the instructions of {title}");
+            }
+            let count = |side| {
+                let program = self.programs.place(side, &row.bench, 0, 0)?;
+                instructions::of_batch(&suspect.subject, &program, side)
+            };
+            match count(Side::Base).and_then(|base| Ok([base, count(Side::Head)?])) {
+                Ok(counts) => {
+                    row.changes.push(instructions::explain(counts));
+                    row.instructions = Some(counts);
+                }
+                Err(error) => comparison.notes.push(format!("{title}: no instructions counted: {error:#}")),
+            }
+        }
         Ok(())
     }
 

@@ -44,6 +44,10 @@ impl Subject {
     }
 
     fn start(&self, program: &Path, side: Side) -> Result<Cell> {
+        Cell::start(self.spec(program, side))
+    }
+
+    fn spec(&self, program: &Path, side: Side) -> CellSpec {
         let program = Program::At(program.into());
         let mut spec = CellSpec::new(program, &self.scenario, self.executor, self.workers);
         (spec.first, spec.size, spec.timeout) = (self.first, self.size, TIMEOUT);
@@ -52,7 +56,22 @@ impl Subject {
         if let Some(injection) = self.injection.as_ref().filter(|_| side == Side::Head) {
             spec.environment.push(("PARBENCH_INJECT".into(), injection.clone()));
         }
-        Cell::start(spec)
+        spec
+    }
+
+    /// Runs batches, and the warm-up before them, under another command, and waits for its end.
+    pub(crate) fn run_under(
+        &self,
+        launcher: Vec<String>,
+        program: &Path,
+        side: Side,
+        batches: u32,
+    ) -> Result<()> {
+        let mut spec = self.spec(program, side);
+        spec.launcher = launcher;
+        let mut cell = Cell::start(spec)?;
+        cell.wait_until_ready()?;
+        cell.run(batches, None, false).map(drop)
     }
 
     /// The header of a cell, and a part: what the number of batches is taken from.

@@ -11,11 +11,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{CellHeader, Command, Reply};
+use super::{CellHeader, Command, Reply, VERSION};
 use crate::measure::runner::Observation;
 use crate::program::{self, lifetime};
 use crate::shape::Shape;
-use crate::wire::VERSION;
 use crate::workload::Size;
 
 /// How long a cell may take to end after its pipe is closed, before it is killed.
@@ -51,6 +50,8 @@ pub struct CellSpec {
     pub size: Size,
     /// Variables that it has besides this program's environment.
     pub environment: Vec<(String, String)>,
+    /// A command that runs the program with its arguments, such as `valgrind`; empty for none.
+    pub launcher: Vec<String>,
     /// How long it may take to get ready, and to run an observation, before it is killed.
     pub timeout: Duration,
 }
@@ -66,6 +67,7 @@ impl CellSpec {
             tasks: None,
             first: None,
             environment: Vec::new(),
+            launcher: Vec::new(),
             size: Size::Default,
             timeout: Duration::from_secs(300),
         }
@@ -107,17 +109,24 @@ impl Cell {
     /// # Errors
     /// If the program cannot be started.
     pub fn start(spec: CellSpec) -> Result<Cell> {
-        let mut command = match &spec.program {
-            Program::This => {
+        let mut command = match (&spec.program, &spec.launcher[..]) {
+            (Program::This, []) => {
                 program::ensure_reexecutable()?;
                 program::reexecute("cell")?
             }
-            Program::At(path) => {
-                let mut command = process::Command::new(path);
-                command.args([program::MODE, "cell"]);
+            (Program::This, _) => {
+                bail!("{spec}: only a program with a path can be started by another command")
+            }
+            (Program::At(path), []) => process::Command::new(path),
+            (Program::At(path), [launcher, arguments @ ..]) => {
+                let mut command = process::Command::new(launcher);
+                command.args(arguments).arg(path);
                 command
             }
         };
+        if spec.program != Program::This {
+            command.args([program::MODE, "cell"]);
+        }
         command.args([&spec.scenario, &format!("{}/{}", spec.executor, spec.shape)]);
         command.args(["--size", &spec.size.to_string()]);
         if let Some(tasks) = spec.tasks {

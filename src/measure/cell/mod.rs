@@ -21,12 +21,16 @@ pub use self::client::{Cell, CellSpec, Program};
 pub(crate) use self::server::main;
 use super::runner::Observation;
 
+/// The version of what a driver and a bench program say to each other: parbench's, and that of cells, lists and records. It rises
+/// when one of these changes in a way that the other side must know: a gate cannot compare revisions of two versions.
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/3");
+
 /// What a cell says of itself when it is ready.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct CellHeader {
-    /// The version of parbench and that of its frames; a driver refuses others.
+    /// See [`VERSION`]; a driver refuses others.
     pub version: String,
     /// A digest of the inputs: cells that are compared must have the same.
     pub inputs: u64,

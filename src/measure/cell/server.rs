@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use anyhow::{Context, Result, ensure};
 use clap::{Arg, ArgMatches, Command as Arguments, value_parser};
 
-use super::{CellHeader, Command, Reply};
+use super::{CellHeader, Command, Reply, VERSION};
 use crate::executors::ExecutorKind;
 use crate::measure::rounds::parse_or_help;
 use crate::measure::runner::Runner;
@@ -14,7 +14,6 @@ use crate::program::lifetime::exit_with_owner;
 use crate::program::limits::raise_descriptor_limit;
 use crate::program::{self, allocator};
 use crate::scenario::Scenario;
-use crate::wire::VERSION;
 use crate::workload::Size;
 
 /// The main of `parbench cell SCENARIO VARIANT [--tasks N] [--first N] [--size SIZE]`.
