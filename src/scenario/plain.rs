@@ -48,7 +48,6 @@ impl Scenario {
         R: Fn(&I) -> O + Copy + 'static,
     {
         // That there is one of each type is all that is needed of them.
-        // That there is one of each type is all that is needed of them.
         let _ = (inputs, run);
         plain::<I, O, Given<P>, R>(name)
     }

@@ -6,6 +6,7 @@ mod how;
 mod pitfalls;
 mod scaling;
 mod shares;
+mod sweeps;
 mod timeline;
 mod verdict;
 mod view;

@@ -127,7 +127,7 @@ fn ideal(counts: &[usize], top: f64, x: impl Fn(usize) -> f64, y: impl Fn(f64) -
 }
 
 /// A shape as a letter, for the legend.
-fn symbol(shape: &str) -> &'static str {
+pub(super) fn symbol(shape: &str) -> &'static str {
     match shape {
         "circle" => "●",
         "ring" => "○",
@@ -140,7 +140,7 @@ fn symbol(shape: &str) -> &'static str {
 }
 
 /// A point and its interval.
-fn mark(shape: &str, colour: &str, x: f64, [y, low, high]: [f64; 3]) -> String {
+pub(super) fn mark(shape: &str, colour: &str, x: f64, [y, low, high]: [f64; 3]) -> String {
     let (x, y) = (coordinate(x), coordinate(y));
     let line =
         format!("<path d=\"M{x} {}V{}\" stroke=\"var(--{colour})\"/>", coordinate(low), coordinate(high));

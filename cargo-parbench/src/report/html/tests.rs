@@ -297,3 +297,19 @@ fn a_browser_shows_all_rows_on_one_screen_cuts_nothing_off_and_sorts() {
         );
     }
 }
+
+#[test]
+fn scenarios_that_differ_in_a_number_have_a_figure_of_it() {
+    let mut swept = run(3, 8);
+    assert!(!rendered(swept.clone()).contains("against its parameter"));
+    for (scenario, name) in swept.scenarios.iter_mut().zip(["sort/100000", "sort/1000", "words/1"]) {
+        scenario.name = name.into();
+    }
+    let html = rendered(swept);
+    // In the order of their numbers; a single one has none.
+    assert_eq!(html.matches("against its parameter").count(), 1);
+    assert!(
+        html.contains("<desc>1000: threads/2 2.00x, 1000: processes/2 1.33x, 100000: threads/2"),
+        "{html}"
+    );
+}

@@ -7,7 +7,7 @@ use super::claims::{Group, groups};
 use super::how::measured_how;
 use super::pitfalls::{Shown, shown as shown_pitfall};
 use super::verdict::{Family, families, labels};
-use super::{costs, scaling, shares, timeline::Panel};
+use super::{costs, scaling, shares, sweeps, timeline::Panel};
 use crate::analysis::{Analysis, Comparison, Facts, Interval, Measured, Row, Verdict};
 use crate::drive::variant_name;
 use crate::report::claims::counted;
@@ -59,6 +59,7 @@ pub(super) struct Page {
     /// Columns of the first table.
     width: usize,
     rules: Vec<String>,
+    sweeps: Vec<String>,
     scenarios: Vec<Detail>,
     costs: Option<costs::Section>,
     columns: [&'static str; COLUMNS.len()],
@@ -129,6 +130,7 @@ impl Page {
             families: families(analysis, others),
             width: 8 + 2 * others.len() + usize::from(!analysis.claims.is_empty()),
             rules: analysis.rules.clone(),
+            sweeps: sweeps::draw(analysis),
             scenarios: details
                 .map(|(scenario, row)| Detail {
                     criterion: link(&row.name).unwrap_or_default(),
