@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use common::{children, eventually, has_ended, trial};
+use common::{await_end, children, eventually, has_ended, interrupt, trial};
 use libtest_mimic::{Arguments, Trial};
 use parbench::measure::cell::{Cell, CellSpec, Program};
 use parbench::measure::{Record, RunHeader, read_records};
@@ -334,7 +334,7 @@ fn descendants(process: u32) -> Vec<u32> {
 }
 
 fn killed() -> Result<()> {
-    for signal in ["-KILL", "-INT"] {
+    for signal in ["-KILL", interrupt()] {
         let mut command = command(&["sound", "--rounds", "100000", "--launches", "1"])?;
         let mut driver = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
         let mut left = Vec::new();
@@ -344,8 +344,9 @@ fn killed() -> Result<()> {
             left.len() == 5 + 2 * 2
         });
         let killed = Command::new("kill").args([signal, &driver.id().to_string()]).status()?.success();
-        driver.wait()?;
+        let ended = await_end(&mut driver);
         ready?;
+        ended?;
         ensure!(killed, "it cannot be killed");
         eventually("all of them have ended", || left.iter().all(|process| has_ended(*process)))?;
     }

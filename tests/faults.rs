@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use action::{Act, Action, Payload, Report};
 use anyhow::{Context, Result, bail, ensure};
-use common::{children, eventually, has_ended};
+use common::{await_end, children, eventually, has_ended, interrupt};
 use libtest_mimic::Arguments;
 use parbench::executors::Output;
 use parbench::{Job, Scenario, TypedJob};
@@ -69,8 +69,8 @@ fn main() -> ExitCode {
         add("dropping a pool leaves no process", dropped);
         add("a killed program leaves no busy worker", |flavor| owner_ends(flavor, BUSY, "-KILL"));
         add("a killed program leaves no idle worker", |flavor| owner_ends(flavor, IDLE, "-KILL"));
-        add("an interrupted program leaves no busy worker", |flavor| owner_ends(flavor, BUSY, "-INT"));
-        add("an interrupted program leaves no idle worker", |flavor| owner_ends(flavor, IDLE, "-INT"));
+        add("an interrupted program leaves no busy worker", |flavor| owner_ends(flavor, BUSY, interrupt()));
+        add("an interrupted program leaves no idle worker", |flavor| owner_ends(flavor, IDLE, interrupt()));
         add("a killed program leaves no worker that is busy with a later task", |flavor| {
             owner_ends(flavor, BUSY_LATER, "-KILL")
         });
@@ -370,7 +370,7 @@ fn owner_ends(flavor: &PoolFlavor, state: &str, signal: &str) -> Result<()> {
     if ended.is_err() {
         owner.kill()?;
     }
-    owner.wait()?;
+    await_end(&mut owner)?;
     ended?;
     eventually("no worker outlives it", || workers.iter().all(|worker| has_ended(*worker)))
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use common::{children, eventually, has_ended, trial};
+use common::{await_end, children, eventually, has_ended, interrupt, trial};
 use libtest_mimic::Arguments;
 use parbench::fixtures::folder::Folder;
 use parbench::fixtures::http::{Fault, Http, Page};
@@ -41,7 +41,7 @@ fn main() -> ExitCode {
         trial("a dead server refuses connections", dead),
         trial("a folder is there, and gone afterwards", folder),
         trial("fixtures end when their owner is killed", || owner_ends("-KILL")),
-        trial("fixtures end when their owner is interrupted", || owner_ends("-INT")),
+        trial("fixtures end when their owner is interrupted", || owner_ends(interrupt())),
         trial("a fixture by hand lives until a signal, and leaves no folder", by_hand),
         trial("a path with a line break in it arrives whole", line_break),
         trial("a kept connection that the server closes is no error", closes_connections),
@@ -150,7 +150,7 @@ fn owner_ends(signal: &str) -> Result<()> {
     BufReader::new(owner.stdout.take().context("it has no stdout")?).read_line(&mut path)?;
     let fixtures = children(owner.id())?;
     let killed = Command::new("kill").args([signal, &owner.id().to_string()]).status()?;
-    owner.wait()?;
+    await_end(&mut owner)?;
     ensure!(killed.success() && fixtures.len() == 3 && !path.trim().is_empty(), "{fixtures:?} {path}");
     eventually("no fixture outlives it", || fixtures.iter().all(|fixture| has_ended(*fixture)))?;
     eventually("the folder is gone", || fs::exists(path.trim()).is_ok_and(|there| !there))
@@ -158,7 +158,7 @@ fn owner_ends(signal: &str) -> Result<()> {
 
 /// Started by a script: stdin is /dev/null, and stdout a pipe.
 fn by_hand() -> Result<()> {
-    for signal in ["-TERM", "-HUP", "-INT", "-KILL"] {
+    for signal in ["-TERM", "-HUP", interrupt(), "-KILL"] {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["parbench", "fixture", "folder"]).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut fixture = command.spawn()?;
@@ -168,7 +168,7 @@ fn by_hand() -> Result<()> {
         let folder = Path::new(path.trim());
         let lives = fixture.try_wait()?.is_none() && folder.is_dir();
         let killed = Command::new("kill").args([signal, &fixture.id().to_string()]).status();
-        fixture.wait()?;
+        await_end(&mut fixture)?;
         read?;
         ensure!(lives && killed?.success(), "{signal}: {path:?} is there: {}", folder.is_dir());
         eventually("the folder is gone", || !folder.exists())?;

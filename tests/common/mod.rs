@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses its part")]
 
 use std::fs;
+use std::process::{Child, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,25 @@ pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) -> Result<
         thread::sleep(Duration::from_millis(2));
     }
     Ok(())
+}
+
+/// Waits for the end of a child. One that does not end is killed, and an error.
+pub(crate) fn await_end(child: &mut Child) -> Result<ExitStatus> {
+    let ended = eventually("a process ends", || !matches!(child.try_wait(), Ok(None)));
+    if ended.is_err() {
+        child.kill()?;
+    }
+    let status = child.wait()?;
+    ended.map(|()| status)
+}
+
+/// What Ctrl-C sends. If a shell has started the tests in the background, they ignore it, and what they start does, too: then the
+/// signal that means the same.
+pub(crate) fn interrupt() -> &'static str {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    if ignored & (1 << 1) == 0 { "-INT" } else { "-TERM" }
 }
 
 /// A process as the system lists it.
