@@ -240,7 +240,10 @@ fn arguments() -> Result<()> {
         (&["parbench", "rounds", "--rounds", "0"], "'0'"),
         (&["parbench", "rounds", "--size", "huge"], "`huge` is not a size"),
         (&["parbench", "rounds", "--workers", "1,x"], "`x` is not a number of workers"),
-        (&["parbench", "rounds", "--workers", "2x2"], "none of the executors can have 2x2 workers"),
+        (
+            &["parbench", "rounds", "--executors", "threads", "--workers", "2x2"],
+            "none of the executors can have 2x2 workers",
+        ),
         (&["parbench", "rounds", "--executors", "fibers"], "there is no executor `fibers`; there are serial"),
         (&["parbench", "cell", "cpu_loop"], "required arguments were not provided"),
         (

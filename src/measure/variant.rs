@@ -99,7 +99,7 @@ impl Selection {
         shapes.dedup();
         let kinds = self.executors.iter().filter(|kind| match (kind.suits)(&scenario.properties) {
             Suitability::Suited => true,
-            Suitability::OnRequest => self.named,
+            Suitability::OnRequest => self.named || self.has_shape_of(kind),
             Suitability::Unsuited(_) => false,
         });
         let of_kind = |&kind: &&'static ExecutorKind| {
@@ -122,6 +122,12 @@ impl Selection {
             variants
         };
         kinds.flat_map(of_kind).collect()
+    }
+
+    /// Whether workers of several threads are asked for, which this executor alone has.
+    fn has_shape_of(&self, kind: &ExecutorKind) -> bool {
+        kind.shapes == Shapes::Threaded
+            && self.shapes.iter().flatten().any(|shape| kind.shapes.contain(*shape))
     }
 }
 
@@ -221,7 +227,6 @@ mod tests {
 
     #[test]
     fn processes_of_threads_have_two_in_each_unless_shapes_are_asked_for() {
-        assert_eq!(names::<false, false>("hybrid"), [""; 0]);
         let selection = |shapes| {
             let executors = find_executors(ALL, "hybrid").unwrap();
             let selection = Selection { size: Size::Smoke, shapes, executors, named: true };
@@ -230,6 +235,11 @@ mod tests {
         };
         assert!(selection(None).contains(&"hybrid/2x2".into()));
         assert_eq!(selection(Some(parse_shapes("2,2x3,1x2").unwrap())), ["hybrid/1x2", "hybrid/2x3"]);
+        // A shape that no other executor has asks for it, too.
+        let (shapes, executors) = (Some(parse_shapes("2,2x2").unwrap()), ALL.to_vec());
+        let selection = Selection { size: Size::Smoke, shapes, executors, named: false };
+        let variants = selection.variants(&Scenario::of::<Flagged<false, false>>());
+        assert_eq!(variants.iter().filter(|variant| variant.kind.name == "hybrid").count(), 1);
     }
 
     #[test]
