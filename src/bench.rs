@@ -117,6 +117,11 @@ fn run_mode(scenarios: &'static [Scenario], executors: &'static [&'static Execut
     // In a worker too: it would run the code of another workload.
     exit_on_error(Scenario::check_names(scenarios));
     exit_on_error(injection::parse());
+    // A rank of an MPI job has the arguments of rank 0, and only serves it; what a rank starts is no rank.
+    #[cfg(feature = "mpi")]
+    if !program::mode().is_some_and(|(mode, _)| HELPERS.contains(&&mode[..])) {
+        worker::mpi::serve_if_rank(scenarios);
+    }
     let is_known = |mode: &str| ours || MODES.contains(&mode);
     let Some((mode, arguments)) = program::mode().filter(|(mode, _)| is_known(mode)) else {
         program::lifetime::end_on_signals_as_first_process();
@@ -151,6 +156,10 @@ fn run_mode(scenarios: &'static [Scenario], executors: &'static [&'static Execut
 
 /// The words behind `parbench` that mean one of its modes; in a program with a main of its own, others are its own business.
 const MODES: [&str; 8] = ["worker", "forkserver", "fixture", "cell", "list", "rounds", "help", "--help"];
+
+/// The modes of what a program starts for itself.
+#[cfg(feature = "mpi")]
+const HELPERS: [&str; 3] = ["worker", "forkserver", "fixture"];
 
 /// What a person is told who asks for help; `rounds --help` has more.
 const HELP: &str = "\

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "async")]
 mod asynchronous;
+#[cfg(feature = "mpi")]
+mod mpi;
 mod options;
 mod processes;
 mod rayon;
@@ -36,6 +38,8 @@ pub static ALL: &[&ExecutorKind] = &[
     &asynchronous::SEVERAL_THREADS,
     #[cfg(feature = "async")]
     &asynchronous::BLOCKING,
+    #[cfg(feature = "mpi")]
+    &mpi::KIND,
 ];
 
 /// An executor in a list: what can be said of it before it is started.
@@ -179,6 +183,11 @@ pub trait Executor {
     /// since the last call. Reading it wakes them.
     fn worker_usage(&mut self) -> Usage {
         Usage::ZERO
+    }
+
+    /// The host of each worker, if they may be on several; empty if all are on this one.
+    fn hosts(&self) -> Vec<String> {
+        Vec::new()
     }
 }
 

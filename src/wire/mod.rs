@@ -12,6 +12,8 @@
 mod codec;
 pub(crate) mod ledger;
 mod link;
+#[cfg(feature = "mpi")]
+pub(crate) mod mpi;
 mod outgoing;
 mod setup;
 pub(crate) mod socket;
@@ -23,6 +25,8 @@ use std::io;
 pub(crate) use self::codec::Decoder;
 pub use self::codec::{HEADER_BYTES, read, write};
 pub(crate) use self::link::Link;
+#[cfg(feature = "mpi")]
+pub(crate) use self::setup::RankHello;
 pub(crate) use self::setup::Setup;
 pub use self::setup::{Hello, Output, VERSION};
 use crate::data::packet::Packet;

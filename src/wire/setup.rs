@@ -15,6 +15,28 @@ pub struct Hello {
     pub version: String,
 }
 
+/// The first frame of a rank of an MPI job.
+#[cfg(feature = "mpi")]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct RankHello {
+    /// See [`VERSION`].
+    pub(crate) version: String,
+    /// The name of its host.
+    pub(crate) host: String,
+    /// What the host's kernel has named this start of it: ranks of one have one clock. Empty if unknown.
+    pub(crate) boot: String,
+}
+
+#[cfg(feature = "mpi")]
+impl RankHello {
+    /// That of this process.
+    pub(crate) fn here() -> RankHello {
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        RankHello { version: VERSION.into(), host, boot }
+    }
+}
+
 /// The first frame of a pool: how the worker is to work.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Setup {

@@ -2,6 +2,8 @@
 //! its pool does.
 
 pub(crate) mod forkserver;
+#[cfg(feature = "mpi")]
+pub(crate) mod mpi;
 
 use std::env;
 use std::fs::{File, OpenOptions};
