@@ -1,7 +1,6 @@
 //! The ranks of an MPI job, on one host or on many: rank 0 hands each of the others its next task.
 
 use std::collections::VecDeque;
-use std::process;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -105,11 +104,11 @@ impl Mpi {
             };
             // Towards the end of the batch, a task may find another rank idle.
             let left = job.tasks() - *next + waiting.len();
-            if has == 1 && (input.moved_bytes(true) > MAX_AHEAD || left < self.ranks.len()) {
+            if has == 1 && (input.moved_bytes(false) > MAX_AHEAD || left < self.ranks.len()) {
                 waiting.push_front((task, input));
                 return Ok(());
             }
-            self.moved_bytes += input.moved_bytes(true) as u64;
+            self.moved_bytes += input.moved_bytes(false) as u64;
             let rank = &mut self.ranks[at];
             world.send(rank.number, &Frame { id: task as u32, ..Frame::new(FrameKind::Call, input) })?;
             rank.sent.push_back(task);
@@ -211,12 +210,14 @@ impl Executor for Mpi {
     fn execute(&mut self, job: &Arc<dyn Job>) -> Result<Outcome> {
         self.prepare(job)?;
         Ok(time_batch(&**job, |began| {
-            let ran = with_world(|world| self.run(world, &**job, began));
-            // The library ends the job if a rank is lost; anything else that fails here leaves ranks in an unknown state.
-            ran.unwrap_or_else(|error| {
-                eprintln!("error: {error:#}");
-                process::exit(2)
-            })
+            let ran = with_world(|world| {
+                // The library ends the job if a rank is lost; anything else that fails leaves ranks in an unknown state.
+                Ok(self.run(world, &**job, began).unwrap_or_else(|error| {
+                    eprintln!("error: {error:#}");
+                    world.abort()
+                }))
+            });
+            ran.unwrap_or_default()
         }))
     }
 

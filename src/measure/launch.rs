@@ -257,6 +257,7 @@ impl Launch<'_> {
 /// What the header of a cell says of all its records.
 fn fill(record: &mut Record, header: &CellHeader) {
     record.tasks = header.tasks;
+    record.hosts = header.hosts.clone();
     record.start_ns = record.start_ns.max(header.start_ns);
     record.ready_ns = record.ready_ns.max(header.ready_ns);
     record.batches = OBSERVATION_NS.div_ceil(header.batch_ns.max(1)).clamp(1, MAX_BATCHES) as u32;

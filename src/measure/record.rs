@@ -88,6 +88,9 @@ pub struct Record {
     pub wait_p50_ns: Option<u64>,
     /// Its 99th percentile.
     pub wait_p99_ns: Option<u64>,
+    /// The host of each worker, if they may be on several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
     /// The spans of all tasks of the first batch, if they were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spans: Option<Vec<TaskSpan>>,

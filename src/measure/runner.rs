@@ -123,6 +123,11 @@ impl Runner {
         Ok((ready_ns, batch_ns))
     }
 
+    /// The host of each worker, if they may be on several.
+    pub(crate) fn hosts(&self) -> Vec<String> {
+        self.executor.as_ref().map(|executor| executor.hosts()).unwrap_or_default()
+    }
+
     /// What workers in other processes have used so far, those that have ended included.
     fn worker_usage(&mut self) -> Usage {
         self.executor.as_mut().map_or_else(usage::reaped, |executor| executor.worker_usage())

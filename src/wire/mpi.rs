@@ -1,10 +1,11 @@
 //! Frames between the ranks of an MPI job: the head of a frame is a message, and each of its arrays another one, from its memory
 //! into that of the new array, by whatever transport the library has for the two.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::env;
 use std::io::{self, Read, Write};
+use std::mem::ManuallyDrop;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -35,8 +36,10 @@ pub(crate) struct World {
     peers: SimpleCommunicator,
     /// What each other rank has said first, once it has been heard.
     hellos: RefCell<BTreeMap<usize, RankHello>>,
-    /// Dropped last: the library waits for all ranks then.
-    _universe: Universe,
+    /// Whether rank 0 has said that nothing more follows.
+    ended: Cell<bool>,
+    /// Dropping it waits for all ranks.
+    universe: ManuallyDrop<Universe>,
 }
 
 thread_local! {
@@ -63,7 +66,8 @@ impl World {
         ensure!(rank().is_some(), "this program was not started as a job of MPI: mpirun -n 3 PROGRAM …");
         let (universe, _) = mpi::initialize_with_threading(Threading::Serialized)
             .context("another thread of this program is a rank of the job")?;
-        Ok(World { peers: universe.world(), hellos: RefCell::default(), _universe: universe })
+        let universe = ManuallyDrop::new(universe);
+        Ok(World { peers: universe.world(), hellos: RefCell::default(), ended: Cell::new(false), universe })
     }
 
     /// What a rank has said first.
@@ -104,6 +108,16 @@ impl World {
         usize::try_from(status.source_rank()).ok()
     }
 
+    /// Ends the job at once, with all its ranks: this one's state is unknown to the others.
+    pub(crate) fn abort(&self) -> ! {
+        self.peers.abort(2)
+    }
+
+    /// Notes that rank 0 has ended.
+    pub(crate) fn note_end(&self) {
+        self.ended.set(true);
+    }
+
     /// Tells a rank that nothing more follows.
     fn end(&self, rank: usize) {
         self.peers.process_at_rank(rank as i32).send(&[0_u8; 0][..]);
@@ -112,8 +126,14 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        if self.peers.rank() == 0 {
+        let is_first = self.peers.rank() == 0;
+        if is_first {
             (1..self.ranks()).for_each(|rank| self.end(rank));
+        }
+        if is_first || self.ended.get() {
+            // SAFETY: it is not used again. A rank whose task ends it does not wait for the others, which would wait for it: its
+            // launcher sees that, and ends the job.
+            unsafe { ManuallyDrop::drop(&mut self.universe) };
         }
     }
 }

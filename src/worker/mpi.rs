@@ -33,7 +33,10 @@ fn serve(world: &World, scenarios: &'static [Scenario]) -> Result<()> {
     loop {
         let Frame { kind, id, packet, .. } = match world.receive(0) {
             Ok(frame) => frame,
-            Err(WireError::Closed) => return Ok(()),
+            Err(WireError::Closed) => {
+                world.note_end();
+                return Ok(());
+            }
             Err(error) => return Err(error.into()),
         };
         let arrived = now();
@@ -44,7 +47,7 @@ fn serve(world: &World, scenarios: &'static [Scenario]) -> Result<()> {
                 ..Frame::new(FrameKind::Ready, Packet::default())
             }),
             FrameKind::Call => call(&mut opened, packet).map(|(stamps, packet)| {
-                moved_bytes += packet.moved_bytes(true) as u64;
+                moved_bytes += packet.moved_bytes(false) as u64;
                 packing_ns += now() - stamps.stopped + (stamps.started - arrived);
                 Frame { kind: FrameKind::Done, id, stamps, packet }
             }),

@@ -16,11 +16,17 @@ pub(crate) fn trial(name: impl Into<String>, test: impl FnOnce() -> Result<()> +
 }
 
 /// Waits until `is_so`, and fails after 20 seconds: only something that will never be so takes that long.
-pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(20);
+pub(crate) fn eventually(what: &str, is_so: impl FnMut() -> bool) -> Result<()> {
+    within(PATIENCE, what, is_so)
+}
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn within(patience: Duration, what: &str, mut is_so: impl FnMut() -> bool) -> Result<()> {
+    let deadline = Instant::now() + patience;
     while !is_so() {
         if Instant::now() > deadline {
-            bail!("waited for 20 s until {what}");
+            bail!("waited for {} s until {what}", patience.as_secs());
         }
         thread::sleep(Duration::from_millis(2));
     }
@@ -29,7 +35,12 @@ pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) -> Result<
 
 /// Waits for the end of a child. One that does not end is killed, and an error.
 pub(crate) fn await_end(child: &mut Child) -> Result<ExitStatus> {
-    let ended = eventually("a process ends", || !matches!(child.try_wait(), Ok(None)));
+    await_end_for(child, PATIENCE)
+}
+
+/// The same for one that has much to do.
+pub(crate) fn await_end_for(child: &mut Child, patience: Duration) -> Result<ExitStatus> {
+    let ended = within(patience, "a process ends", || !matches!(child.try_wait(), Ok(None)));
     if ended.is_err() {
         child.kill()?;
     }

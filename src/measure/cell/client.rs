@@ -5,15 +5,15 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{self, Child, ChildStdin, ChildStdout, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{CellHeader, Command, Reply, VERSION};
+use super::{CellHeader, Command, Reply, VERSION, launcher};
 use crate::measure::runner::Observation;
-use crate::program::{self, lifetime};
+use crate::program::lifetime;
 use crate::shape::Shape;
 use crate::workload::Size;
 
@@ -109,24 +109,7 @@ impl Cell {
     /// # Errors
     /// If the program cannot be started.
     pub fn start(spec: CellSpec) -> Result<Cell> {
-        let mut command = match (&spec.program, &spec.launcher[..]) {
-            (Program::This, []) => {
-                program::ensure_reexecutable()?;
-                program::reexecute("cell")?
-            }
-            (Program::This, _) => {
-                bail!("{spec}: only a program with a path can be started by another command")
-            }
-            (Program::At(path), []) => process::Command::new(path),
-            (Program::At(path), [launcher, arguments @ ..]) => {
-                let mut command = process::Command::new(launcher);
-                command.args(arguments).arg(path);
-                command
-            }
-        };
-        if spec.program != Program::This {
-            command.args([program::MODE, "cell"]);
-        }
+        let mut command = launcher::command(&spec)?;
         command.args([&spec.scenario, &format!("{}/{}", spec.executor, spec.shape)]);
         command.args(["--size", &spec.size.to_string()]);
         if let Some(tasks) = spec.tasks {
@@ -138,7 +121,9 @@ impl Cell {
         command.envs(spec.environment.iter().map(|(name, value)| (name, value)));
         // Ctrl-C reaches the whole foreground group: outside it, the cell ends after its driver, in order.
         command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().with_context(|| format!("cannot start a process for {spec}"))?;
+        let mut child = command.spawn().with_context(|| {
+            format!("cannot start a process for {spec} ({})", command.get_program().display())
+        })?;
         let commands = child.stdin.take();
         let replies = child.stdout.take().context("it has no stdout")?;
         Ok(Cell { spec, child, commands, replies, partial: Vec::new() })

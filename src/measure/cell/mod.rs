@@ -13,6 +13,7 @@
 //! cells end with it.
 
 mod client;
+mod launcher;
 mod server;
 
 use serde::{Deserialize, Serialize};
@@ -48,6 +49,9 @@ pub struct CellHeader {
     pub batch_ns: u64,
     /// The allocator policy of the cell and its workers.
     pub allocator: Option<String>,
+    /// The host of each worker, if they may be on several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
 }
 
 /// What a driver asks of a cell.

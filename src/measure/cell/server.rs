@@ -63,6 +63,7 @@ fn serve(
         ready_ns,
         batch_ns,
         allocator: allocator::policy().map(Into::into),
+        hosts: runner.hosts(),
     }))?;
     for line in commands.lines() {
         let Command { batches, begin_ns, spans } = serde_json::from_str(&line?).context("not a command")?;
