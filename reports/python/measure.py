@@ -91,7 +91,6 @@ class Run:
     def measure(self, scenario: Scenario) -> dict:
         """All variants of a scenario, in rounds of a random order, each with a round of the Rust program."""
         counts = sorted(self.counts[scenario.name])
-        python: dict[str, list[float]] = {}
         rust: dict[str, list[float]] = {}
         with ExitStack() as folders, ExitStack() as ends:
             cells = []
@@ -102,14 +101,16 @@ class Run:
             ends.callback(lambda: [cell.stop() for cell in cells])
             ready = [cell.read() for cell in cells]
             self.compare(scenario, cells, ready)
-            if not self.check:
-                for number in range(self.rounds):
-                    for cell in self.draw.sample(cells, len(cells)):
-                        python.setdefault(cell.name, []).append(cell.observe())
-                    if self.rust:
-                        beside = self.rust.measure(scenario.name, counts, number, scenario.weak)
-                        for name, seconds in beside.items():
-                            rust.setdefault(name, []).append(seconds)
+            if self.check:
+                return {}
+            python: dict[str, list[float]] = {cell.name: [] for cell in cells}
+            for number in range(self.rounds):
+                for cell in self.draw.sample(cells, len(cells)):
+                    python[cell.name].append(cell.observe())
+                if self.rust:
+                    beside = self.rust.measure(scenario.name, counts, number, scenario.weak)
+                    for name, seconds in beside.items():
+                        rust.setdefault(name, []).append(seconds)
         return {"tasks": ready[0]["tasks"], "weak": scenario.weak, "differs": scenario.differs,
                 "variants": results.summary(python), "rust": results.summary(rust)}
 
