@@ -7,9 +7,13 @@ its stdin.
 
 from __future__ import annotations
 
+import ctypes
 import gc
+import importlib
 import json
 import os
+import shutil
+import signal
 import sys
 import time
 import warnings
@@ -25,22 +29,23 @@ WARM_UP_S, WARM_UP_BATCHES = 0.5, 5
 
 def digest(answers: list) -> str:
     """A few characters that are the same for the same answers, arrays too."""
-    import numpy as np
-
     check = 0
     for answer in answers:
-        content = memoryview(answer).cast("B") if isinstance(answer, np.ndarray) else repr(answer).encode()
+        is_array = hasattr(answer, "nbytes")
+        content = memoryview(answer).cast("B") if is_array else repr(answer).encode()
         check = zlib.crc32(content, check)
     return f"{check:08x}"
 
 
 def serve(results: TextIO) -> None:
     order = json.loads(sys.stdin.readline())
-    import catalogue
     import executors
     from scenario import Place
 
-    scenario, place = catalogue.SCENARIOS[order["scenario"]], Place(**order["place"])
+    # Only the scenario's family: a fork copies what has been imported.
+    family = importlib.import_module(order["family"])
+    scenario = next(scenario for scenario in family.SCENARIOS if scenario.name == order["scenario"])
+    place = Place(**order["place"])
     kind, workers = order["kind"], order["workers"]
     inputs = scenario.tasks(scenario.inputs(place), workers)
     executor = executors.make(scenario, kind, workers, place, order["kernels"])
@@ -79,10 +84,23 @@ def serve(results: TextIO) -> None:
                 batches += 1
             answer(seconds=seconds / batches, batches=batches)
     finally:
+        # The others of the group may have been stopped, and a stopped process does not end.
+        os.killpg(0, signal.SIGCONT)
         executor.close()
+        # The owner does it, too, unless it was killed.
+        for folder in (place.folder, place.memory):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def wake_without_owner() -> None:
+    """Goes on when the owner is gone, however it ended, to see the end of stdin; a cell may have been stopped by then."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGCONT)
 
 
 def main() -> None:
+    wake_without_owner()
     # Whatever a library prints goes to stderr.
     results = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

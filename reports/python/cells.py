@@ -21,6 +21,8 @@ FIXTURES = HERE.parents[1] / "fixtures" / "python"
 TIMEOUT_S = 300
 # How long a cell may take to end by itself.
 END_S = 20
+# How long a stopped cluster may catch up with its clocks before it is observed.
+CATCH_UP_S = 0.3
 KERNELS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
@@ -71,7 +73,7 @@ class Cell:
     """The process of one variant. It leads a session of its own: Ctrl-C reaches it only through its owner."""
 
     def __init__(self, scenario: Scenario, kind: str, workers: int, place: Place, cpus: int) -> None:
-        self.name, self.scenario = f"{kind}/{workers}", scenario
+        self.name, self.scenario, self.pauses = f"{kind}/{workers}", scenario, kind == "dask"
         kernels = cpus if scenario.nested else 1
         environment = dict(os.environ, PYTHONPATH=f"{FIXTURES}{os.pathsep}{HERE}", PYTHONDONTWRITEBYTECODE="1",
                            # A proxy cannot reach the servers, and would be measured.
@@ -83,8 +85,8 @@ class Cell:
             [sys.executable, str(HERE / "cell.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
             env=environment, start_new_session=True, cwd=place.folder)
         self.lines = Lines(self.process.stdout)
-        self.send(json.dumps({"scenario": scenario.name, "kind": kind, "workers": workers, "kernels": kernels,
-                              "place": asdict(place)}))
+        self.send(json.dumps({"family": scenario.task.__module__, "scenario": scenario.name, "kind": kind,
+                              "workers": workers, "kernels": kernels, "place": asdict(place)}))
 
     def send(self, line: str) -> None:
         try:
@@ -108,13 +110,29 @@ class Cell:
         text = self.errors.read().decode(errors="replace").strip()
         return f"\n{text[-2_000:]}" if text else ""
 
+    def signal(self, number: int) -> None:
+        """Sends a signal to the cell and to all that it has started."""
+        os.killpg(self.process.pid, number)
+
+    def pause(self) -> None:
+        """Stops a cluster, whose processes take a seventh of a CPU when they have nothing to do."""
+        if self.pauses:
+            self.signal(signal.SIGSTOP)
+
     def observe(self) -> float:
         """Seconds of a batch."""
+        if self.pauses:
+            self.signal(signal.SIGCONT)
+            time.sleep(CATCH_UP_S)
         self.send("")
-        return self.read()["seconds"]
+        seconds = self.read()["seconds"]
+        self.pause()
+        return seconds
 
     def stop(self) -> None:
         """Tells it to end; `close` waits for it."""
+        if self.pauses:
+            self.signal(signal.SIGCONT)
         try:
             self.process.stdin.close()
         except OSError:

@@ -63,6 +63,8 @@ class Dask:
             "temporary-directory": place.folder,
             # The workers' nannies set these themselves.
             "distributed.nanny.pre-spawn-environ": dict.fromkeys(variables, kernels),
+            # A cluster that was stopped has not been heard for a while.
+            "distributed.scheduler.worker-ttl": None,
             # So that the workers' own clean-up does not fill the terminal.
             "logging.distributed": "error",
         })

@@ -104,6 +104,8 @@ class Run:
             if self.check:
                 return {}
             python: dict[str, list[float]] = {cell.name: [] for cell in cells}
+            for cell in cells:
+                cell.pause()
             for number in range(self.rounds):
                 for cell in self.draw.sample(cells, len(cells)):
                     python[cell.name].append(cell.observe())
