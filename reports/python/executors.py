@@ -10,8 +10,8 @@ from scenario import Place, Scenario
 
 # Longer than any batch: a bound to the wait for a worker that hangs.
 TIMEOUT_S = 300
-# As the articles' processes started, on Linux up to Python 3.13: a copy of the program, with all that it has imported. A cell has
-# no other threads when it forks. Elsewhere a new interpreter.
+# As the articles' processes started, and Python's do on Linux up to 3.13: a copy of the program, with all that it has imported. A
+# cell has no other threads when it forks. Elsewhere a new interpreter.
 START_METHOD = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
 
 

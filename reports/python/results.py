@@ -56,7 +56,8 @@ def ratio(measured: dict, of: tuple[str, str], to: tuple[str, str]) -> str:
     if not first or not second:
         return "-"
     value = statistics.median(a / b for a, b in zip(first, second))
-    return f"{value:.0f}x" if value >= 100 else f"{value:.3g}x" if value >= 10 else f"{value:.2f}x" if value >= 0.1 else f"{value:.2g}x"
+    digits = ".0f" if value >= 100 else ".3g" if value >= 10 else ".2f" if value >= 0.1 else ".2g"
+    return f"{value:{digits}}x"
 
 
 def duration(seconds: float | None) -> str:
