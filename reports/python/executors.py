@@ -1,113 +1,92 @@
-"""Ways to run a scenario's tasks in Python: one after the other, concurrent.futures' two pools, and dask on one of them."""
+"""Ways to run a batch of tasks in Python: one after the other, concurrent.futures' two pools, and dask's processes."""
 
 from __future__ import annotations
 
-import os
-import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from importlib.metadata import version
+import multiprocessing
+import threading
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 
-import dask
-import threadpoolctl
+from scenario import Place, Scenario
 
-CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-# Longer than any batch.
-TIMEOUT = 300
-
-
-def versions() -> dict[str, str]:
-    return {name: version(name) for name in ("dask", "numpy", "pandas", "pillow", "scikit-learn")}
+# Longer than any batch: a bound to the wait for a worker that hangs.
+TIMEOUT_S = 300
+# As the articles' processes started, and Python's do on Linux up to 3.13: a copy of the program, with all that it has imported. A
+# cell has no other threads when it forks. Elsewhere a new interpreter.
+START_METHOD = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
 
 
-def limit_kernels(threads: int) -> None:
-    """Sets how many threads the kernels of numpy and the like may use in this process."""
-    threadpoolctl.threadpool_limits(threads)
-
-
-def nothing(_: int) -> int:
-    # So long that no worker takes all of the warm-up.
-    time.sleep(0.02)
-    return os.getpid()
-
-
-class Executor:
-    def __init__(self, scenario, kind: str, workers: int) -> None:
-        self.scenario, self.kind, self.workers = scenario, kind, workers
-        self.name = f"{kind}/{workers}"
-
-    def inputs(self, inputs: list) -> list:
-        return inputs[:self.workers] if self.scenario.weak else inputs
-
-    def run(self, inputs: list) -> tuple[float, list]:
-        """The seconds of a batch, from its beginning until all answers are there, and the answers."""
-        if self.scenario.nested:
-            limit_kernels(CPUS)
-        began = time.perf_counter()
-        answers = self.batch(inputs)
-        seconds = time.perf_counter() - began
-        if self.scenario.nested:
-            limit_kernels(1)
-        return seconds, answers
+class Serial:
+    def __init__(self, scenario: Scenario) -> None:
+        self.task = scenario.task
 
     def batch(self, inputs: list) -> list:
-        raise NotImplementedError
+        return [self.task(task) for task in inputs]
 
     def close(self) -> None:
         pass
 
 
-class Serial(Executor):
-    def __init__(self, scenario, tasks: int) -> None:
-        super().__init__(scenario, "serial", tasks)
+class Pool:
+    """A pool that is kept between batches, as the Rust executors are, or one that is started and ended in each batch."""
 
-    def batch(self, inputs: list) -> list:
-        return [self.scenario.task(task) for task in inputs]
+    def __init__(self, scenario: Scenario, kind: str, workers: int) -> None:
+        self.task, self.kind, self.workers = scenario.task, kind, workers
+        self.pool = None if scenario.cold else self.start()
 
-
-class Pool(Executor):
-    """A pool of concurrent.futures: kept between batches, or started and stopped in the clock."""
-
-    def __init__(self, scenario, kind: str, workers: int) -> None:
-        super().__init__(scenario, kind, workers)
-        self.pool = None
-
-    def start(self):
+    def start(self) -> Executor:
         if self.kind == "threads":
-            return ThreadPoolExecutor(self.workers)
-        # How it starts its processes is left to Python, as in the articles: by a fork, on Linux up to 3.13.
-        kernels = CPUS if self.scenario.nested else 1
-        return ProcessPoolExecutor(self.workers, initializer=limit_kernels, initargs=(kernels,))
-
-    def warm(self):
-        if self.pool is None:
-            self.pool = self.start()
-            list(self.pool.map(nothing, range(2 * self.workers), timeout=TIMEOUT))
-        return self.pool
-
-    def run(self, inputs: list) -> tuple[float, list]:
-        if not self.scenario.cold:
-            self.warm()
-        return super().run(inputs)
+            # A pool starts a thread only if none is idle. With the barrier none is before all have been started.
+            return ThreadPoolExecutor(self.workers, initializer=threading.Barrier(self.workers).wait)
+        return ProcessPoolExecutor(self.workers, mp_context=multiprocessing.get_context(START_METHOD))
 
     def batch(self, inputs: list) -> list:
-        if self.scenario.cold:
+        if self.pool is None:
             with self.start() as pool:
-                return list(pool.map(self.scenario.task, inputs, timeout=TIMEOUT))
-        return list(self.pool.map(self.scenario.task, inputs, timeout=TIMEOUT))
+                return list(pool.map(self.task, inputs, timeout=TIMEOUT_S))
+        return list(self.pool.map(self.task, inputs, timeout=TIMEOUT_S))
 
     def close(self) -> None:
         if self.pool is not None:
             self.pool.shutdown(cancel_futures=True)
-            self.pool = None
 
 
-class Dask(Pool):
-    """dask's delayed calls on a pool of processes: article 004's way, with workers that are warm."""
+class Dask:
+    """A local cluster of processes with one thread each: what article 004 used for its pictures. dask's other scheduler for
+    processes, `dask.compute(scheduler="processes")`, is ProcessPoolExecutor again, started anew for each computation."""
 
-    def __init__(self, scenario, workers: int) -> None:
-        super().__init__(scenario, "processes", workers)
-        self.name = f"dask/{workers}"
+    def __init__(self, scenario: Scenario, workers: int, place: Place, kernels: int) -> None:
+        import dask
+        import distributed
+
+        variables = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+        dask.config.set({
+            "temporary-directory": place.folder,
+            # The workers' nannies set these themselves.
+            "distributed.nanny.pre-spawn-environ": dict.fromkeys(variables, kernels),
+            # A cluster that was stopped has not been heard for a while.
+            "distributed.scheduler.worker-ttl": None,
+            # So that the workers' own clean-up does not fill the terminal.
+            "logging.distributed": "error",
+        })
+        self.task, self.delayed = scenario.task, dask.delayed
+        self.cluster = distributed.LocalCluster(
+            n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=None)
+        self.client = distributed.Client(self.cluster, timeout=60)
+        self.client.wait_for_workers(workers, timeout=60)
 
     def batch(self, inputs: list) -> list:
-        calls = [dask.delayed(self.scenario.task, pure=False)(task) for task in inputs]
-        return list(dask.compute(*calls, scheduler="processes", pool=self.pool, optimize_graph=False))
+        # Not pure: dask would keep the answers of the batch before.
+        calls = [self.delayed(self.task, pure=False)(task) for task in inputs]
+        return self.client.gather(self.client.compute(calls))
+
+    def close(self) -> None:
+        self.client.close(timeout=10)
+        self.cluster.close(timeout=10)
+
+
+def make(scenario: Scenario, kind: str, workers: int, place: Place, kernels: int) -> Serial | Pool | Dask:
+    if kind == "serial":
+        return Serial(scenario)
+    if kind == "dask":
+        return Dask(scenario, workers, place, kernels)
+    return Pool(scenario, kind, workers)
