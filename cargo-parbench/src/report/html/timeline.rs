@@ -1,5 +1,6 @@
 //! The articles' own picture: when each task of a batch started and stopped.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use parbench::TaskSpan;
@@ -25,6 +26,8 @@ pub(super) struct Panel<'a> {
     /// Starting the workers is in the clock.
     pub(super) cold: bool,
     pub(super) spans: &'a [TaskSpan],
+    /// The host of each worker, if they may be on several.
+    pub(super) hosts: &'a [String],
 }
 
 impl Panel<'_> {
@@ -87,7 +90,7 @@ impl Panel<'_> {
         let x = |ns: u64| ns.saturating_sub(self.began()) as f64 * scale;
         let mut spans: Vec<_> = self.spans.iter().zip(self.free()).collect();
         spans.sort_by_key(|(span, _)| (line_of(span), span.started));
-        let (mut bars, mut pale, mut start) = (Path::default(), Path::default(), Path::default());
+        let (mut bars, mut pale, mut start) = (BTreeMap::new(), Path::default(), Path::default());
         for (span, free) in spans {
             let y = TOP + step * (line_of(span) as f64 + 0.5);
             match free {
@@ -95,7 +98,8 @@ impl Panel<'_> {
                 Free::Starting => start.add_if_seen(x(span.sent), x(span.started), y),
                 Free::Since(free) => pale.add_if_seen(x(free), x(span.started), y),
             }
-            bars.add(x(span.started), x(span.stopped), y);
+            let host = self.hosts.get(usize::from(span.worker)).map_or("", String::as_str);
+            bars.entry(host).or_insert_with(Path::default).add(x(span.started), x(span.stopped), y);
             pale.add_if_seen(x(span.stopped), x(span.received), y);
         }
         let thick = coordinate(2.0 * (step - 1.0).max(step * 0.7).min(step.max(11.0) - 2.0));
@@ -103,11 +107,18 @@ impl Panel<'_> {
             "" => String::new(),
             path => format!("<path d=\"{path}\" {style}/>"),
         };
-        let strokes = [
-            stroke(start, "stroke-dasharray=\"3 4\""),
-            stroke(pale, "stroke-opacity=\".35\""),
-            stroke(bars, "stroke-opacity=\".8\""),
-        ];
+        let mut strokes =
+            vec![stroke(start, "stroke-dasharray=\"3 4\""), stroke(pale, "stroke-opacity=\".35\"")];
+        let several = bars.len() > 1;
+        for (host, bars) in bars {
+            let drawn = stroke(bars, "stroke-opacity=\".8\"");
+            // Under the pointer, a bar names its host.
+            strokes.push(if several {
+                format!("<g><title>{}</title>{drawn}</g>", escaped(host))
+            } else {
+                drawn
+            });
+        }
         format!("<g stroke-width=\"{thick}\">{}</g>", strokes.concat())
     }
 
@@ -218,13 +229,16 @@ mod tests {
             span(1, 1, 1_500, 1_600, 1_600),
             span(2, 0, 2_200, 3_000, 3_000),
         ];
-        let free = |class, cold| Panel { class, about: String::new(), cold, spans: &spans }.free();
+        let free =
+            |class, cold| Panel { class, about: String::new(), cold, spans: &spans, hosts: &[] }.free();
         let since = Free::Since;
         assert_eq!(free("processes", false), [since(1_000), since(1_000), since(2_000)]);
         assert_eq!(free("processes", true), [Free::Starting, Free::Starting, since(2_000)]);
         assert_eq!(free("serial", true), [Free::Never; 3]);
 
-        let drawn = |cold| Panel { class: "threads", about: String::new(), cold, spans: &spans }.draw(2_000);
+        let drawn = |cold| {
+            Panel { class: "threads", about: String::new(), cold, spans: &spans, hosts: &[] }.draw(2_000)
+        };
         assert!(drawn(true).contains("stroke-dasharray") && !drawn(false).contains("stroke-dasharray"));
         // Of 328 pixels of 2 us: from the beginning, from the stop, and until it was received, on the lines of tasks.
         assert!(
@@ -232,6 +246,13 @@ mod tests {
             "{}",
             drawn(false)
         );
+        // Each bar is in the group of its worker's host, if there are several.
+        let hosts = ["near".to_string(), "far<>".to_string()];
+        let drawn_on = |hosts: &[String]| {
+            Panel { class: "threads", about: String::new(), cold: false, spans: &spans, hosts }.draw(2_000)
+        };
+        assert!(drawn_on(&hosts).contains("<g><title>far&lt;&gt;</title><path d="), "{}", drawn_on(&hosts));
+        assert!(!drawn_on(&["one".to_string(), "one".to_string()]).contains("<g><title>"));
         // In lanes the last two are behind each other on the first worker's.
         assert!(drawn(false).contains("<path d=\"m0 57h131m197 0h66m-394 33h164\""), "{}", drawn(false));
     }

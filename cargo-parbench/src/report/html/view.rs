@@ -1,7 +1,7 @@
 //! What the page's template is filled with: words and numbers, ready to be shown.
 
 use askama::Template;
-use parbench::TaskSpan;
+use parbench::measure::Record;
 
 use super::claims::{Group, groups};
 use super::how::measured_how;
@@ -160,9 +160,10 @@ fn detail(scenario: &Scenario, row: &Row, cpus: usize, others: &[(&str, &Analysi
         .into_iter()
         .filter_map(|(index, class)| {
             let measured = &row.variants[index?];
-            let spans = spans(scenario, &measured.name)?;
-            let about = about(class, measured, row.facts.get(index?), scenario.cold);
-            Some(Panel { spans, class, about, cold: scenario.cold })
+            let record = with_spans(scenario, &measured.name)?;
+            let hosts = &record.hosts[..];
+            let about = about(class, measured, row.facts.get(index?), scenario.cold) + &on(hosts);
+            Some(Panel { spans: record.spans.as_deref()?, class, about, cold: scenario.cold, hosts })
         })
         .collect();
     let of_others = others.iter().filter_map(|(name, analysis)| {
@@ -219,9 +220,18 @@ fn place(executor: &str) -> usize {
 }
 
 /// The spans of the batch of a variant that were kept.
-fn spans<'a>(scenario: &'a Scenario, name: &str) -> Option<&'a [TaskSpan]> {
+/// The record of a variant that has spans.
+fn with_spans<'a>(scenario: &'a Scenario, name: &str) -> Option<&'a Record> {
     let mut of_variant = scenario.records.iter().filter(|record| variant_name(record, scenario.weak) == name);
-    of_variant.find_map(|record| record.spans.as_deref())
+    of_variant.find(|record| record.spans.is_some())
+}
+
+/// Which hosts the workers are on, if that was noted.
+fn on(hosts: &[String]) -> String {
+    let mut names = hosts.to_vec();
+    names.sort_unstable();
+    names.dedup();
+    if names.is_empty() { String::new() } else { format!(", on {}", names.join(", ")) }
 }
 
 fn comparison(comparison: &Comparison, words: [&str; 2]) -> String {
