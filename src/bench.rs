@@ -120,7 +120,7 @@ fn run_mode(scenarios: &'static [Scenario], executors: &'static [&'static Execut
     // A rank of an MPI job has the arguments of rank 0, and only serves it; what a rank starts is no rank.
     #[cfg(feature = "mpi")]
     if !program::mode().is_some_and(|(mode, _)| HELPERS.contains(&&mode[..])) {
-        worker::mpi::serve_if_rank(scenarios);
+        worker::mpi::enter(scenarios);
     }
     let is_known = |mode: &str| ours || MODES.contains(&mode);
     let Some((mode, arguments)) = program::mode().filter(|(mode, _)| is_known(mode)) else {

@@ -62,6 +62,11 @@ fn main() -> ExitCode {
                 succeeds(job(&mut mpirun(), "fail"))
             });
             add("a rank that ends is the end of its job", lost);
+            add("a job that runs no task ends", || {
+                let mut command = mpirun();
+                command.arg(std::env::current_exe()?).arg("--list");
+                succeeds(run(&mut command))
+            });
             add("rounds start a job for each variant, and records have hosts", rounds);
             add("a rank that is lost costs its variant and no other", lost_in_rounds);
             match Namespaces::new() {

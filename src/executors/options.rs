@@ -75,7 +75,8 @@ impl PoolOptions {
         self
     }
 
-    /// Replaces a worker by a new one after this number of tasks, against leaks. Workers are never replaced by default.
+    /// Replaces a worker by a new one after this number of tasks, against leaks; one of several threads after as many of each.
+    /// Workers are never replaced by default.
     pub fn max_tasks_per_worker(mut self, tasks: u32) -> Self {
         self.max_tasks_per_worker = Some(tasks);
         self
@@ -87,7 +88,7 @@ impl PoolOptions {
         self
     }
 
-    /// Pins each worker to one of these CPUs, in turn. Without it the system schedules them on any CPU. Linux only.
+    /// Pins each worker to one of these CPUs, in turn, or to as many as it has threads. Without it the system schedules them on any CPU. Linux only.
     pub fn cpus(mut self, cpus: impl Into<Vec<usize>>) -> Self {
         self.cpus = cpus.into();
         self

@@ -62,6 +62,10 @@ pub(crate) fn ensure_reexecutable() -> Result<()> {
     }
 }
 
+/// The variables in which launchers of MPI tell a process its rank: Open MPI, MPICH and others, and `srun --mpi=pmix`. What a rank
+/// starts is none.
+pub(crate) const RANK_VARIABLES: [&str; 3] = ["OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK"];
+
 /// The command that starts this program again in a mode.
 pub(crate) fn reexecute(mode: &str) -> Result<Command> {
     let name = env::current_exe().context("cannot find this program's own file")?;
@@ -77,6 +81,7 @@ pub(crate) fn reexecute(mode: &str) -> Result<Command> {
         Command::new(&name)
     };
     command.args([MODE, mode]);
+    RANK_VARIABLES.iter().for_each(|name| _ = command.env_remove(name));
     Ok(command)
 }
 

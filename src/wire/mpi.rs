@@ -16,9 +16,8 @@ use mpi::topology::SimpleCommunicator;
 use mpi::traits::*;
 
 use super::{Frame, RankHello, WireError, read, write};
+use crate::program::RANK_VARIABLES;
 
-/// The variables in which launchers tell a process its rank: Open MPI, MPICH and others, and what `srun --mpi=pmix` starts.
-const RANK_VARIABLES: [&str; 3] = ["OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK"];
 /// A message has at most this many bytes: the library counts them in 32 bits.
 const MAX_MESSAGE: usize = 1 << 30;
 /// How long who waits gives way to others before it sleeps.

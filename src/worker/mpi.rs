@@ -14,9 +14,13 @@ use crate::usage::Usage;
 use crate::wire::mpi::{World, rank, with_world};
 use crate::wire::{Frame, FrameKind, RankHello, WireError};
 
-/// Serves rank 0, and then ends the process, if this is another rank.
-pub(crate) fn serve_if_rank(scenarios: &'static [Scenario]) {
-    let Some(rank @ 1..) = rank() else { return };
+/// Joins the job that this process is a rank of, if it is one. A rank other than the first then serves that, and ends.
+pub(crate) fn enter(scenarios: &'static [Scenario]) {
+    let Some(rank) = rank() else { return };
+    if rank == 0 {
+        // Whatever it does then, the others wait for it to join, and to end.
+        return with_world(|_| Ok(())).unwrap_or_else(|error| fail(&error));
+    }
     program::set_role(Role::Helper);
     // The daemon that has started it: what is left of a job that was killed ends, too.
     let served = die_with_parent(true).and_then(|()| with_world(|world| serve(world, scenarios)));

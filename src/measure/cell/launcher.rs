@@ -43,6 +43,8 @@ pub(super) fn command(spec: &CellSpec) -> Result<Command> {
     if is_job {
         command.envs(OPEN_MPI);
     }
+    // It is no rank of a job that this program may be a rank of.
+    program::RANK_VARIABLES.iter().for_each(|name| _ = command.env_remove(name));
     command.args([program::MODE, "cell"]);
     Ok(command)
 }
