@@ -1,7 +1,8 @@
 """The process of one variant: makes its own inputs and workers, warms up, and runs batches when it is told to.
 
-A variant in a process of its own has no threads, no garbage and no memory of the others, as in the Rust programs. measure.py starts
-it and sends one line of JSON, then an empty line for each observation; it answers each with a line of JSON, and ends with its stdin.
+A variant in a process of its own has no threads, no garbage and no memory of the others, as in the Rust programs. measure.py
+starts it and sends one line of JSON, then an empty line for each observation; it answers each with a line of JSON, and ends
+with its stdin.
 """
 
 from __future__ import annotations
