@@ -17,7 +17,7 @@ use std::time::Duration;
 use action::{Act, Action};
 use anyhow::{Context, Result, bail, ensure};
 use common::{await_end_for, trial};
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Arguments;
 use namespaces::Namespaces;
 use parbench::executors::{ExecutorKind, PoolOptions};
 use parbench::measure::Record;
@@ -51,7 +51,7 @@ fn main() -> ExitCode {
         };
     }
     let mut trials = vec![trial("a program that no launcher has started is refused", without_launcher)];
-    let mut add = |name: &str, test: fn() -> Result<()>| trials.push(Trial::from(trial(name, test)));
+    let mut add = |name: &str, test: fn() -> Result<()>| trials.push(trial(name, test));
     match Command::new("mpirun").arg("--version").output() {
         Err(error) => println!("not tested: no job can be started (mpirun: {error})"),
         Ok(_) => {
