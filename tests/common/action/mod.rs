@@ -362,7 +362,6 @@ fn use_up_descriptors() -> Result<()> {
 fn leave_child(path: &str) -> Result<()> {
     let mut sleep = Command::new("sleep");
     let child = sleep.arg("60").stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-    // Another task may leave one at the same time.
     let beside = format!("{path}.{}", child.id());
     fs::write(&beside, child.id().to_string())?;
     Ok(fs::rename(beside, path)?)
