@@ -12,9 +12,10 @@ use super::pin::Pinned;
 
 /// How long a part measures at least.
 const PART_NS: u64 = 10_000_000;
-/// Parts of a side in a block; of wall time, which waiting makes calm, fewer.
-const PARTS: usize = 10;
-const WALL_PARTS: usize = 4;
+/// Parts of a side in a block: until they make up this time, and an even number, for each order has its reverse. Of wall time,
+/// which waiting makes calm, the fewest will do.
+const PARTS: std::ops::RangeInclusive<u64> = 4..=10;
+const PARTS_NS: u64 = 100_000_000;
 /// Batches of a part at most: settling between batches takes longer than the shortest.
 const MAX_BATCHES: u64 = 50;
 /// Longer than any batch that fits into a gate.
@@ -90,7 +91,7 @@ impl Subject {
     pub(crate) fn observe(
         &self,
         sides: &[Contestant],
-        (batches, signal): (u32, Signal),
+        (batches, parts): (u32, usize),
         turn: usize,
         random: &mut fastrand::Rng,
     ) -> Result<Vec<Observed>, (Side, String)> {
@@ -108,7 +109,7 @@ impl Subject {
             |(side, _, layout): &Contestant| Observed { side: *side, layout: *layout, ..Observed::default() };
         let mut observed: Vec<_> = sides.iter().map(observed).collect();
         let mut order: Vec<_> = (0..sides.len()).collect();
-        for pass in 0..parts(signal) {
+        for pass in 0..parts {
             if pass % 2 == 0 {
                 random.shuffle(&mut order)
             } else {
@@ -124,14 +125,16 @@ impl Subject {
 }
 
 /// How long a block of so many sides takes.
-pub(crate) fn cost(tried: Duration, part_ns: u64, signal: Signal, sides: u32) -> Duration {
-    let parts = Duration::from_nanos(part_ns) * parts(signal) as u32;
+pub(crate) fn cost(tried: Duration, part_ns: u64, parts: usize, sides: u32) -> Duration {
+    let part = Duration::from_nanos(part_ns);
     // Cells start together; two CPUs are the least.
-    tried.saturating_sub(Duration::from_nanos(part_ns)) * sides.div_ceil(2) + parts * sides
+    tried.saturating_sub(part) * sides.div_ceil(2) + part * parts as u32 * sides
 }
 
-fn parts(signal: Signal) -> usize {
-    if signal == Signal::Cpu { PARTS } else { WALL_PARTS }
+/// In how many parts a block observes each side.
+pub(crate) fn parts(signal: Signal, part_ns: u64) -> usize {
+    let wanted = if signal == Signal::Cpu { PARTS_NS.div_ceil(part_ns.max(1)) } else { 0 };
+    wanted.next_multiple_of(2).clamp(*PARTS.start(), *PARTS.end()) as usize
 }
 
 /// How many batches take as long as a part.
@@ -173,5 +176,12 @@ mod tests {
         assert_eq!(first_tasks(4, 132_000_000, 2), Some(2));
         assert_eq!(first_tasks(2_000, 166_000, 2), None);
         assert_eq!(first_tasks(1, 100_000_000, 2), None);
+    }
+
+    #[test]
+    fn long_parts_are_fewer() {
+        let times = [0, 10_000_000, 13_000_000, 18_000_000, 35_000_000, 900_000_000];
+        assert_eq!(times.map(|part_ns| parts(Signal::Cpu, part_ns)), [10, 10, 8, 6, 4, 4]);
+        assert_eq!(parts(Signal::Wall, 10_000_000), 4);
     }
 }

@@ -10,7 +10,7 @@ use parbench::measure::cell::CellHeader;
 
 use super::comparison::{Part, Row, Side, Signal};
 use super::judge::{BLOCKS, Bound};
-use super::observe::{Subject, batches, cost, first_tasks};
+use super::observe::{Subject, batches, cost, first_tasks, parts};
 use crate::programs::Program;
 
 /// Workers of the variants that have more than one: what every machine has that can run anything at once.
@@ -42,6 +42,8 @@ pub(crate) struct Planned {
     /// How long it took to try it, and a part of it, ns.
     tried: Duration,
     part_ns: u64,
+    /// In how many parts a block observes each side.
+    pub(crate) parts: usize,
     /// Whether base is measured against itself as well.
     pub(crate) has_null: bool,
 }
@@ -114,7 +116,7 @@ impl Plan {
 impl Planned {
     /// How long a stage takes of it.
     pub(crate) fn of_stage(&self) -> Duration {
-        cost(self.tried, self.part_ns, self.row.signal, if self.has_null { 4 } else { 2 }) * BLOCKS
+        cost(self.tried, self.part_ns, self.parts, if self.has_null { 4 } else { 2 }) * BLOCKS
     }
 }
 
@@ -190,7 +192,8 @@ impl Pair<'_> {
                         first = None;
                     }
                     let part_ns = part.wall_ns * u64::from(row.batches);
-                    plan.rows.push(Planned { row, subject, tried, part_ns, has_null: false });
+                    let parts = parts(signal, part_ns);
+                    plan.rows.push(Planned { row, subject, tried, part_ns, parts, has_null: false });
                 }
                 Err((side, error)) => {
                     row.error = Some((side, error));
