@@ -3,6 +3,8 @@
 //!
 //! Each gate is a line in a file, which later self-tests go on with: proofs take hours, and may be made bit by bit.
 
+mod resampled;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
@@ -17,7 +19,7 @@ use super::compare::{Compare, interruption, new};
 use super::print;
 use crate::gate::built::{Built, Work};
 use crate::gate::comparison::Row;
-use crate::gate::judge::{Word, upper_bound};
+use crate::gate::judge::{Bound, Word, upper_bound};
 use crate::gate::plan::{Plan, Wanted};
 use crate::gate::revision::Repository;
 use crate::provenance;
@@ -84,6 +86,9 @@ struct RanRow {
     ratio: Option<f64>,
     must_be_slower: bool,
     error: Option<String>,
+    bound: Option<Bound>,
+    /// Head over base in the blocks of both stages, as logarithms.
+    blocks: [Vec<f64>; 2],
 }
 
 /// Runs gates of every kind until the file has as many as are wanted, and prints the rates.
@@ -167,6 +172,8 @@ fn one(
         ratio: row.ratio().map(|ratio| ratio.median),
         must_be_slower: (kind.slower)(row),
         error: row.error.as_ref().map(|(side, error)| format!("{side:?}: {error}")),
+        bound: row.bound,
+        blocks: row.blocks_of_stages().map(|logs| logs.iter().map(|log| (log * 1e5).round() / 1e5).collect()),
     };
     Ok(Ran {
         kind: kind.name.into(),
@@ -219,6 +226,9 @@ fn table(ran: &[Ran]) -> String {
                 count(&|row| row.must_be_slower && row.word == Word::NoClearChange),
                 count(&|row| row.must_be_slower && row.word == Word::NotJudged),
             );
+        }
+        if *kind == KINDS[0].name {
+            text += &resampled::table(gates);
         }
         let slowest = gates.iter().map(|gate| gate.seconds).max().unwrap_or(0);
         text += &format!("  the longest gate took {slowest} s\n");

@@ -49,16 +49,19 @@ impl Row {
         median(self.values(side, value))
     }
 
-    /// Head over base, with its interval, in the stage that decided.
+    /// The logarithms of head over base in the blocks of both stages.
+    pub(crate) fn blocks_of_stages(&self) -> [Vec<f64>; 2] {
+        [1, 2].map(|stage| self.logs(stage, Side::Head, &|part| part.value(self.signal)))
+    }
+
+    /// Head over base, with its interval, in both stages.
     pub(crate) fn ratio(&self) -> Option<Interval> {
-        let of = |stage| self.logs(stage, Side::Head, &|part| part.value(self.signal));
-        interval([of(1), of(2)].concat())
+        interval(self.blocks_of_stages().concat())
     }
 
     /// In how many of its blocks head was slower.
     pub(crate) fn slower_in(&self) -> (usize, usize) {
-        let of = |stage| self.logs(stage, Side::Head, &|part| part.value(self.signal));
-        let logs = [of(1), of(2)].concat();
+        let logs = self.blocks_of_stages().concat();
         (logs.iter().filter(|log| **log > 0.0).count(), logs.len())
     }
 
