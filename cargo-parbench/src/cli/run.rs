@@ -9,7 +9,7 @@ use parbench::bench::Listed;
 
 use super::{criterion_pages, print, write_beside};
 use crate::analysis::Analysis;
-use crate::drive::{QUICK_ROUNDS, drive};
+use crate::drive::{drive, quick_rounds};
 use crate::pitfalls;
 use crate::programs::{Cargo, Program};
 use crate::provenance::{self, utc};
@@ -67,7 +67,7 @@ impl Run {
         let selected = select(&programs, &self.scenarios)?;
         let pitfalls = if self.pitfalls { self.cargo.build_examples(&pitfalls)? } else { Vec::new() };
         let folder = self.cargo.target_directory()?.join("parbench");
-        let mut run = self.begin(&folder)?;
+        let mut run = self.begin(&folder, selected.len())?;
         let path =
             self.output.clone().unwrap_or_else(|| folder.join("runs").join(format!("{}.json", run.id)));
         let links = self.output.is_none();
@@ -122,14 +122,14 @@ impl Run {
         self.show(&run, &path, &folder)
     }
 
-    /// A new run, or the one to go on with.
-    fn begin(&self, folder: &Path) -> Result<RunFile> {
+    /// A new run of so many scenarios, or the one to go on with.
+    fn begin(&self, folder: &Path, scenarios: usize) -> Result<RunFile> {
         let options = Options {
             quick: self.quick,
             size: self.size.clone(),
             seed: self.seed,
             launches: if self.quick { 1 } else { self.launches },
-            rounds: if self.quick { QUICK_ROUNDS } else { self.rounds },
+            rounds: if self.quick { quick_rounds(scenarios) } else { self.rounds },
             executors: self.executors.clone(),
             workers: self.workers.clone(),
             scenarios: self.scenarios.clone(),
@@ -233,7 +233,8 @@ impl Progress {
     fn new(all: usize, quick: bool) -> Progress {
         let seconds = if quick { QUICK_SECONDS } else { FULL_SECONDS };
         if all > 0 {
-            eprintln!("Measuring {all} scenarios: about {} in all", duration(seconds * all as f64));
+            let plural = if all == 1 { "" } else { "s" };
+            eprintln!("Measuring {all} scenario{plural}: about {} in all", duration(seconds * all as f64));
         }
         Progress { all, done: 0, seconds, began: Instant::now() }
     }

@@ -18,10 +18,19 @@ use crate::programs::Program;
 use crate::run_file::{Judged, Options, Scenario};
 
 /// The rounds of a quick run that are judged: the fewest whose interval leaves out one that was disturbed.
-pub(crate) const QUICK_ROUNDS: u32 = 9;
+const QUICK_ROUNDS: u32 = 9;
+/// The same where only a few scenarios are measured, which leaves time: a disturbance of a second is then not all that is seen.
+const QUICK_ROUNDS_OF_FEW: u32 = 27;
+/// So many scenarios are few.
+const FEW: usize = 3;
 
 /// A scenario with longer batches than this has as few rounds as can be in a quick run.
 const QUICK_SLOW_NS: f64 = 120e6;
+
+/// The rounds of a quick run of so many scenarios that are judged.
+pub(crate) fn quick_rounds(scenarios: usize) -> u32 {
+    if scenarios <= FEW { QUICK_ROUNDS_OF_FEW } else { QUICK_ROUNDS }
+}
 
 /// What a scenario gave, and the header of the program that measured it.
 pub(crate) struct Driven {
@@ -47,7 +56,12 @@ pub(crate) fn drive(program: &Program, listed: &Listed, options: &Options) -> Re
     };
     let rounds = Rounds { program: &program.executable, scenario: &listed.name, options };
     // All variants: the scan.
-    let (scan_rounds, scan_passes) = if options.quick { ("1", "1") } else { ("2", "2") };
+    let of_few = options.quick && options.rounds > QUICK_ROUNDS;
+    let (scan_rounds, scan_passes) = match options.quick {
+        true if of_few => ("3", "1"),
+        true => ("1", "1"),
+        false => ("2", "2"),
+    };
     let scan = ["--rounds", scan_rounds, "--passes", scan_passes, "--judged", "none", "--spans"];
     let counts = if options.quick && !listed.waits { quick_counts() } else { String::new() };
     // What a person has asked for comes first.
@@ -62,15 +76,19 @@ pub(crate) fn drive(program: &Program, listed: &Listed, options: &Options) -> Re
         let judged = judged.join(",");
         let passes = if options.quick { "1" } else { "2" };
         let is_slow = scenario.records.iter().filter_map(Record::batch_ns).any(|ns| ns > QUICK_SLOW_NS);
-        let count = if options.quick && is_slow { FEWEST_ROUNDS as u32 } else { options.rounds };
+        let count = match options.quick && is_slow {
+            true if of_few => QUICK_ROUNDS,
+            true => FEWEST_ROUNDS as u32,
+            false => options.rounds,
+        };
         let count = count.to_string();
         let common = ["--variants", &variants, "--rounds", &count, "--passes", passes];
         for launch in 0..options.launches {
             // The rounds of a quick run follow the scan in the same launch.
-            let (launch, first_round) = if options.quick { (0, 1) } else { (launch + 1, 0) };
-            let (launch, first_round) = (launch.to_string(), first_round.to_string());
+            let (launch, first_round) =
+                if options.quick { ("0".into(), scan_rounds) } else { ((launch + 1).to_string(), "0") };
             let mut arguments = [&common[..], &counts].concat();
-            arguments.extend(["--first-launch", &launch, "--first-round", &first_round]);
+            arguments.extend(["--first-launch", &launch, "--first-round", first_round]);
             let ceiling = format!("--ceiling={}", ceilings(&choice.shapes, &header));
             if options.quick {
                 arguments.extend(["--judged", "none"]);

@@ -65,10 +65,15 @@ impl Row {
         (logs.iter().filter(|log| **log > 0.0).count(), logs.len())
     }
 
-    /// How far base beside itself was off: the medians of its null arms, as logarithms.
+    /// How far base beside itself was off in each null arm, block by block, as logarithms.
+    fn null_blocks(&self) -> impl Iterator<Item = Vec<f64>> {
+        let of = |side| self.logs(1, side, &|part| part.value(self.signal));
+        [Side::Copy, Side::Relinked].into_iter().map(of).filter(|logs| !logs.is_empty())
+    }
+
+    /// The medians of its null arms, as logarithms.
     pub(crate) fn nulls(&self) -> Vec<f64> {
-        let of = |side| median(self.logs(1, side, &|part| part.value(self.signal)));
-        [Side::Copy, Side::Relinked].into_iter().filter_map(of).collect()
+        self.null_blocks().filter_map(median).collect()
     }
 
     /// How much of the time its threads waited for a CPU.
@@ -106,23 +111,25 @@ pub(crate) fn needs_second(row: &Row) -> bool {
 }
 
 /// Whether more than a third of the rows moved in the same direction, and so did base beside itself. Where base stays what it
-/// is, what all rows have in common has changed, and that is code.
+/// is, what all rows have in common has changed, and that is code. An arm that is only noisy has not moved: rows and arms are
+/// asked the same question.
 pub(crate) fn runner_changed(rows: &[Row]) -> bool {
     let measured: Vec<_> = rows.iter().filter(|row| row.error.is_none()).collect();
-    let moved = |sign: f64| {
-        let moved = |row: &&&Row| {
-            let first = row.logs(1, Side::Head, &|part| part.value(row.signal));
-            is_suspect(&first, row.bound()) && median(first).is_some_and(|log| sign * log > 0.0)
-        };
-        measured.iter().filter(moved).count()
+    let moved = |logs: &[f64], bound, sign: f64| {
+        is_suspect(logs, bound) && median(logs.iter().copied()).is_some_and(|log| sign * log > 0.0)
     };
-    let nulls: Vec<_> =
-        measured.iter().flat_map(|row| row.nulls().into_iter().map(move |log| (row, log))).collect();
-    let off = nulls.iter().filter(|(row, log)| log.abs() > row.bound().threshold.ln_1p()).count();
+    let arms: Vec<_> =
+        measured.iter().flat_map(|row| row.null_blocks().map(|logs| (logs, row.bound()))).collect();
     measured.len() >= FEW
-        && nulls.len() >= FEW
-        && moved(1.0).max(moved(-1.0)) * 3 > measured.len()
-        && off * 3 > nulls.len()
+        && arms.len() >= FEW
+        && [1.0, -1.0].into_iter().any(|sign| {
+            let of_rows = measured.iter().filter(|row| {
+                let [first, _] = row.blocks_of_stages();
+                moved(&first, row.bound(), sign)
+            });
+            let of_arms = arms.iter().filter(|(logs, bound)| moved(logs, *bound, sign));
+            of_rows.count() * 3 > measured.len() && of_arms.count() * 3 > arms.len()
+        })
 }
 
 /// Judges a row.

@@ -70,8 +70,9 @@ fn headline(run: &RunFile, analysis: &Analysis) -> String {
     let cpus = machine.map_or(0, |machine| machine.cpus_allowed);
     let rounds = run.options.rounds * run.options.launches;
     format!(
-        "parbench: {} scenarios on {cpus} CPU{}, {rounds} rounds in {} launch{}, size {}",
+        "parbench: {} scenario{} on {cpus} CPU{}, {rounds} rounds in {} launch{}, size {}",
         analysis.scenarios.len(),
+        if analysis.scenarios.len() == 1 { "" } else { "s" },
         if cpus == 1 { "" } else { "s" },
         run.options.launches,
         if run.options.launches == 1 { "" } else { "es" },
