@@ -97,7 +97,8 @@ pub fn keep_unused(bytes: u64) {
     arena::keep_unused(bytes);
 }
 
-/// The number of shared memory segments of this process: in use, and kept for reuse.
+/// The number of shared memory segments of this process: in use, and kept for reuse. A service that runs for weeks sees here
+/// whether it holds on to arrays that it no longer needs.
 pub fn segments() -> (usize, usize) {
     arena::count()
 }

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::span::now;
 
@@ -20,7 +21,8 @@ static LOCK: Mutex<()> = Mutex::new(());
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Injection {
-    /// So much of a task's time, computed: 0.05 is 5 %.
+    /// So much of the CPU time that a task's own thread has used, computed: 0.05 is 5 %. By the wall clock, a busy machine would
+    /// take part of it away.
     Cpu(f64),
     /// So much of a task's time, waited.
     Wait(f64),
@@ -58,33 +60,44 @@ pub(crate) fn parse() -> Result<()> {
     Ok(())
 }
 
-/// What a task has had added so far.
-pub(crate) struct Injected(
-    Option<Injection>,
-    #[allow(dead_code, reason = "held")] Option<MutexGuard<'static, ()>>,
-);
+/// What is added to a task that has begun.
+pub(crate) struct Injected {
+    injection: Option<Injection>,
+    /// The CPU time of this thread when it began, ns.
+    cpu_ns: u64,
+    #[allow(dead_code, reason = "held")]
+    lock: Option<MutexGuard<'static, ()>>,
+}
 
 /// Called when a task begins.
 pub(crate) fn begin() -> Injected {
     let injection = INJECTION.get().copied().flatten();
-    let held =
-        (injection == Some(Injection::Lock)).then(|| LOCK.lock().unwrap_or_else(PoisonError::into_inner));
-    Injected(injection, held)
+    let is_locked = injection == Some(Injection::Lock);
+    let lock = is_locked.then(|| LOCK.lock().unwrap_or_else(PoisonError::into_inner));
+    let cpu_ns = if matches!(injection, Some(Injection::Cpu(_))) { thread_cpu_ns() } else { 0 };
+    Injected { injection, cpu_ns, lock }
+}
+
+/// The CPU time of the calling thread.
+fn thread_cpu_ns() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 impl Injected {
     /// Called when the task that began at `started` has done its own work.
     pub(crate) fn end(self, started: u64) {
-        let Some(injection) = self.0 else { return };
-        let stopped = now();
-        let more = |share: f64| ((stopped - started) as f64 * share) as u64;
+        let Some(injection) = self.injection else { return };
+        let share_of = |time: u64, share: f64| (time as f64 * share) as u64;
         match injection {
             Injection::Cpu(share) => {
-                while now() < stopped + more(share) {
+                let used = thread_cpu_ns();
+                let until = used + share_of(used.saturating_sub(self.cpu_ns), share);
+                while thread_cpu_ns() < until {
                     spin_loop();
                 }
             }
-            Injection::Wait(share) => thread::sleep(Duration::from_nanos(more(share))),
+            Injection::Wait(share) => thread::sleep(Duration::from_nanos(share_of(now() - started, share))),
             Injection::Lock => {}
             Injection::Allocation => drop(black_box(Box::new([0_u8; 32]))),
         }

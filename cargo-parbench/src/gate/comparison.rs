@@ -143,6 +143,12 @@ impl Part {
         (value > 0).then_some(value as f64)
     }
 
+    /// For which part of its time a serial program computed or waited for a CPU; where nobody tells of waiting, for which it
+    /// computed.
+    pub(crate) fn busy(&self) -> Option<f64> {
+        Some((self.cpu_ns? + self.queue_ns.unwrap_or(0)) as f64 / self.wall_ns.max(1) as f64)
+    }
+
     /// How many CPUs it used or would have used: waiting for one counts, so that a busy machine does not look like work that is
     /// done one after the other.
     pub(crate) fn parallelism(&self) -> Option<f64> {

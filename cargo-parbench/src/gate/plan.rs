@@ -17,7 +17,7 @@ use crate::programs::Program;
 const WORKERS: usize = 2;
 /// Of each row's serial, one thread and one process variant.
 const VARIANTS: [(&str, usize); 3] = [("serial", 1), ("threads", WORKERS), ("processes", WORKERS)];
-/// A program that computes for less than this part of its time is judged by wall time.
+/// A program that computes, or waits for a CPU, for less than this part of its time is judged by wall time.
 const COMPUTES: f64 = 0.9;
 /// One row of so many has null arms.
 const NULL_EVERY: usize = 9;
@@ -153,8 +153,7 @@ impl Pair<'_> {
                     if !self.listed.weak {
                         first = first_tasks(header.tasks, header.batch_ns, WORKERS);
                     }
-                    let computes = part.cpu_ns.map(|cpu| cpu as f64 / part.wall_ns.max(1) as f64);
-                    if computes.is_some_and(|share| share < COMPUTES) {
+                    if part.busy().is_some_and(|share| share < COMPUTES) {
                         signal = Signal::Wall;
                     }
                 }
