@@ -226,7 +226,8 @@ impl Gate<'_> {
 
     /// Observes all sides of a row.
     fn block(&mut self, stage: u8, planned: &mut Planned, placed: &Placed) {
-        let Planned { row, subject, has_null, parts, .. } = planned;
+        let parts = planned.parts();
+        let Planned { row, subject, has_null, .. } = planned;
         if row.error.is_some() {
             return;
         }
@@ -238,7 +239,7 @@ impl Gate<'_> {
         };
         let sides: Vec<_> = sides.filter_map(contestant).collect();
         let turn = row.blocks.len();
-        match subject.observe(&sides, (row.batches, *parts), turn, &mut self.random) {
+        match subject.observe(&sides, (row.batches, parts), turn, &mut self.random) {
             Ok(observations) => row.blocks.push(Block { stage, observations }),
             Err(error) => row.error = Some(error),
         }

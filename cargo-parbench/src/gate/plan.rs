@@ -42,8 +42,6 @@ pub(crate) struct Planned {
     /// How long it took to try it, and a part of it, ns.
     tried: Duration,
     part_ns: u64,
-    /// In how many parts a block observes each side.
-    pub(crate) parts: usize,
     /// Whether base is measured against itself as well.
     pub(crate) has_null: bool,
 }
@@ -116,7 +114,12 @@ impl Plan {
 impl Planned {
     /// How long a stage takes of it.
     pub(crate) fn of_stage(&self) -> Duration {
-        cost(self.tried, self.part_ns, self.parts, if self.has_null { 4 } else { 2 }) * BLOCKS
+        cost(self.tried, self.part_ns, self.parts(), if self.has_null { 4 } else { 2 }) * BLOCKS
+    }
+
+    /// In how many parts a block observes each side.
+    pub(crate) fn parts(&self) -> usize {
+        parts(self.row.signal, self.part_ns)
     }
 }
 
@@ -191,8 +194,7 @@ impl Pair<'_> {
                         first = None;
                     }
                     let part_ns = part.wall_ns * u64::from(row.batches);
-                    let parts = parts(signal, part_ns);
-                    plan.rows.push(Planned { row, subject, tried, part_ns, parts, has_null: false });
+                    plan.rows.push(Planned { row, subject, tried, part_ns, has_null: false });
                 }
                 Err((side, error)) => {
                     row.error = Some((side, error));

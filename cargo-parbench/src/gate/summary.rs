@@ -98,7 +98,7 @@ impl Row {
 
 /// Whether the first stage has seen a change, of time or of parallelism.
 pub(crate) fn may_have_changed(row: &Row) -> bool {
-    let first = row.logs(1, Side::Head, &|part| part.value(row.signal));
+    let [first, _] = row.blocks_of_stages();
     let lost = row.lost_parallelism(1);
     is_suspect(&first, row.bound())
         || (median(lost.iter().copied()) > Some(0.0) && is_suspect(&lost, Bound::WALL))
@@ -106,7 +106,7 @@ pub(crate) fn may_have_changed(row: &Row) -> bool {
 
 /// Whether a row needs the second stage: it may have changed, or is too noisy to say that it has not.
 pub(crate) fn needs_second(row: &Row) -> bool {
-    let first = row.logs(1, Side::Head, &|part| part.value(row.signal));
+    let [first, _] = row.blocks_of_stages();
     row.error.is_none() && (may_have_changed(row) || !rules_out(&first, row.bound()))
 }
 
@@ -139,12 +139,11 @@ pub(crate) fn judge(row: &mut Row) {
         row.word = Word::NotJudged;
         return;
     }
-    let signal = row.signal;
-    let of = |stage| row.logs(stage, Side::Head, &|part| part.value(signal));
-    let mut word = judge::judge(&of(1), &of(2), row.bound());
+    let [first, second] = row.blocks_of_stages();
+    let mut word = judge::judge(&first, &second, row.bound());
     let mut changes = Vec::new();
     if let (Word::Slower | Word::Faster, Some(ratio)) = (word, row.ratio()) {
-        let what = if signal == Signal::Cpu { "CPU time" } else { "wall time" };
+        let what = if row.signal == Signal::Cpu { "CPU time" } else { "wall time" };
         changes.push(format!(
             "{what} {} [{}..{}]",
             signed_percent(ratio.median - 1.0),
