@@ -174,7 +174,8 @@ pub(super) fn rules(analysis: &Analysis) -> Vec<String> {
         analysis.scenarios.iter().filter(|row| row.pick.as_ref().is_some_and(|pick| pick.at_least)).count();
     if most > 0 {
         rules.push(format!(
-            "In {most} rows the largest number of workers that was tried is the best: try more (--workers)."
+            "In {most} row{} the largest number of workers that was tried is the best: try more (--workers).",
+            if most == 1 { "" } else { "s" }
         ));
     }
     rules

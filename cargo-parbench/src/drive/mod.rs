@@ -57,11 +57,8 @@ pub(crate) fn drive(program: &Program, listed: &Listed, options: &Options) -> Re
     let rounds = Rounds { program: &program.executable, scenario: &listed.name, options };
     // All variants: the scan.
     let of_few = options.quick && options.rounds > QUICK_ROUNDS;
-    let (scan_rounds, scan_passes) = match options.quick {
-        true if of_few => ("3", "1"),
-        true => ("1", "1"),
-        false => ("2", "2"),
-    };
+    let scan_rounds = if options.quick { "1" } else { "2" };
+    let scan_passes = if options.quick && !of_few { "1" } else { "2" };
     let scan = ["--rounds", scan_rounds, "--passes", scan_passes, "--judged", "none", "--spans"];
     let counts = if options.quick && !listed.waits { quick_counts() } else { String::new() };
     // What a person has asked for comes first.
@@ -84,11 +81,11 @@ pub(crate) fn drive(program: &Program, listed: &Listed, options: &Options) -> Re
         let count = count.to_string();
         let common = ["--variants", &variants, "--rounds", &count, "--passes", passes];
         for launch in 0..options.launches {
-            // The rounds of a quick run follow the scan in the same launch.
-            let (launch, first_round) =
-                if options.quick { ("0".into(), scan_rounds) } else { ((launch + 1).to_string(), "0") };
+            // The rounds of a quick run follow the scan in the same launch: its one round, 0, is not judged.
+            let (launch, first_round) = if options.quick { (0, 1) } else { (launch + 1, 0) };
+            let (launch, first_round) = (launch.to_string(), first_round.to_string());
             let mut arguments = [&common[..], &counts].concat();
-            arguments.extend(["--first-launch", &launch, "--first-round", first_round]);
+            arguments.extend(["--first-launch", &launch, "--first-round", &first_round]);
             let ceiling = format!("--ceiling={}", ceilings(&choice.shapes, &header));
             if options.quick {
                 arguments.extend(["--judged", "none"]);
