@@ -39,6 +39,9 @@ pub(crate) struct Cargo {
     /// Where cargo is started, if not here: which configuration it reads depends on that.
     #[arg(skip)]
     started_in: Option<PathBuf>,
+    /// Only this package, as cargo names it.
+    #[arg(skip)]
+    only_package: Option<String>,
 }
 
 /// A bench program with parbench's main.
@@ -46,6 +49,8 @@ pub(crate) struct Cargo {
 pub(crate) struct Program {
     /// The bench target's name: the family.
     pub(crate) bench: String,
+    /// The package that it is of, as cargo names it.
+    pub(crate) package: String,
     pub(crate) executable: PathBuf,
     /// The version of parbench that it has.
     pub(crate) version: String,
@@ -129,7 +134,9 @@ impl Cargo {
     /// # Errors
     /// If there are none.
     pub(crate) fn examples(&self, prefix: &str) -> Result<Vec<String>> {
-        let names = examples_in(&self.metadata()?, &self.manifest()?, prefix);
+        let (metadata, manifest) = (self.metadata()?, self.manifest()?);
+        let names = packages_in(&metadata, &manifest).flat_map(|package| targets_of(package, "example"));
+        let names: Vec<_> = names.filter(|name| name.starts_with(prefix)).map(Into::into).collect();
         ensure!(!names.is_empty(), "there is no example here whose name begins with `{prefix}`");
         Ok(names)
     }
@@ -141,7 +148,8 @@ impl Cargo {
         for name in names {
             command.args(["--example", name]);
         }
-        let mut built = self.executables(command, "example", &[])?;
+        let built = self.executables(command, "example", &[])?;
+        let mut built: Vec<_> = built.into_iter().map(|target| (target.name, target.executable)).collect();
         built.sort();
         Ok(built)
     }
@@ -149,13 +157,13 @@ impl Cargo {
     /// Builds the bench programs and lists those that are parbench's.
     pub(crate) fn programs(&self) -> Result<Vec<Program>> {
         let mut programs = Vec::new();
-        for (bench, executable) in self.build()? {
+        for Target { name: bench, package, executable } in self.build()? {
             match ask(&executable).with_context(|| format!("cannot list the scenarios of `{bench}`"))? {
                 Some((listing, scenarios)) => {
                     let way = |executor: ListedExecutor| Ok((executor.name, Way::of(executor.isolation)?));
                     let ways = listing.executors.into_iter().map(way).collect::<Result<_>>()?;
                     let version = listing.parbench;
-                    programs.push(Program { bench, executable, version, ways, scenarios });
+                    programs.push(Program { bench, package, executable, version, ways, scenarios });
                 }
                 None if self.quiet => {}
                 None => eprintln!("note: the bench program `{bench}` has a main of its own and is left out"),
@@ -166,8 +174,25 @@ impl Cargo {
         Ok(programs)
     }
 
+    /// The same, each package built by itself, as [`Self::link`] builds it again: what the others of a workspace want of a
+    /// common dependency would make it another one.
+    pub(crate) fn programs_of_each_package(&self) -> Result<Vec<Program>> {
+        let (metadata, manifest) = (self.metadata()?, self.manifest()?);
+        let has_wanted = |package: &&Value| {
+            targets_of(package, "bench")
+                .any(|name| self.bench.is_empty() || self.bench.contains(&name.into()))
+        };
+        let mut programs = Vec::new();
+        for package in packages_in(&metadata, &manifest).filter(has_wanted) {
+            let only_package = package["id"].as_str().map(Into::into);
+            programs.extend(Cargo { only_package, ..self.clone() }.programs()?);
+        }
+        programs.sort_by(|a, b| a.bench.cmp(&b.bench));
+        Ok(programs)
+    }
+
     /// The bench targets and their executables.
-    fn build(&self) -> Result<Vec<(String, PathBuf)>> {
+    fn build(&self) -> Result<Vec<Target>> {
         let mut command = cargo();
         command.args(["bench", "--no-run"]);
         for (option, value) in self.bench.iter().map(|name| ("--bench", name)) {
@@ -180,21 +205,29 @@ impl Cargo {
     }
 
     /// Builds one bench program again, linked with these arguments.
-    pub(crate) fn link(&self, bench: &str, arguments: &[&str]) -> Result<PathBuf> {
+    pub(crate) fn link(
+        &self,
+        Program { bench, package, .. }: &Program,
+        arguments: &[&str],
+    ) -> Result<PathBuf> {
         let mut command = cargo();
-        command.args(["rustc", "--quiet", "--bench", bench, "--profile", self.profile()]);
+        command.args([
+            "rustc",
+            "--quiet",
+            "--package",
+            package,
+            "--bench",
+            bench,
+            "--profile",
+            self.profile(),
+        ]);
         let built = self.executables(command, "bench", arguments)?;
-        let found = built.into_iter().find(|(name, _)| name == bench);
-        found.map(|(_, executable)| executable).with_context(|| format!("cargo built no `{bench}`"))
+        let found = built.into_iter().find(|target| target.name == *bench);
+        found.map(|target| target.executable).with_context(|| format!("cargo built no `{bench}`"))
     }
 
     /// The targets of a kind that a command of cargo builds, with the options that all have in common.
-    fn executables(
-        &self,
-        mut command: Command,
-        kind: &str,
-        rustc: &[&str],
-    ) -> Result<Vec<(String, PathBuf)>> {
+    fn executables(&self, mut command: Command, kind: &str, rustc: &[&str]) -> Result<Vec<Target>> {
         command.arg("--message-format=json-render-diagnostics");
         if let Some(folder) = &self.started_in {
             command.current_dir(folder);
@@ -204,6 +237,9 @@ impl Cargo {
             options.into_iter().filter_map(|(option, value)| Some((option, value.as_ref()?)))
         {
             command.arg(option).arg(value);
+        }
+        if let Some(package) = &self.only_package {
+            command.args(["--package", package]);
         }
         for features in &self.features {
             command.args(["--features", features]);
@@ -224,6 +260,14 @@ impl Cargo {
     }
 }
 
+/// What cargo has built.
+#[derive(Clone, Debug, PartialEq)]
+struct Target {
+    name: String,
+    package: String,
+    executable: PathBuf,
+}
+
 /// The cargo that started us.
 fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -237,29 +281,38 @@ fn cargo() -> Command {
 }
 
 /// The target of a kind, such as `bench`, in a line of cargo's messages, if it is about one.
-fn target(line: &str, kind: &str) -> Option<(String, PathBuf)> {
+fn target(line: &str, kind: &str) -> Option<Target> {
     let message: Value = serde_json::from_str(line).ok()?;
     let target = &message["target"];
     let is_wanted = target["kind"].as_array()?.iter().any(|known| known == kind);
-    let executable = message["executable"].as_str()?;
-    is_wanted.then(|| Some((target["name"].as_str()?.to_string(), executable.into())))?
+    let [name, package, executable] = [&target["name"], &message["package_id"], &message["executable"]]
+        .map(|value| value.as_str().map(String::from));
+    let built = Target { name: name?, package: package?, executable: executable?.into() };
+    is_wanted.then_some(built)
 }
 
-/// The examples that begin so, of the packages that cargo builds where this manifest is: one, or a workspace's default ones.
-fn examples_in(metadata: &Value, manifest: &Path, prefix: &str) -> Vec<String> {
+/// The packages that cargo builds where this manifest is: one, or a workspace's default ones.
+fn packages_in<'a>(metadata: &'a Value, manifest: &Path) -> impl Iterator<Item = &'a Value> {
     let is_root = metadata["workspace_root"]
         .as_str()
         .is_some_and(|root| same(&Path::new(root).join("Cargo.toml"), manifest));
     let default = metadata["workspace_default_members"].as_array().filter(|_| is_root);
-    let packages = metadata["packages"].as_array().into_iter().flatten().filter(|package| match default {
+    metadata["packages"].as_array().into_iter().flatten().filter(move |package| match default {
         Some(members) => members.contains(&package["id"]),
         None => package["manifest_path"].as_str().is_some_and(|path| same(Path::new(path), manifest)),
-    });
-    let targets = packages.flat_map(|package| package["targets"].as_array().into_iter().flatten());
-    let examples = targets
-        .filter(|target| target["kind"].as_array().is_some_and(|kinds| kinds.contains(&"example".into())));
-    let names = examples.filter_map(|target| target["name"].as_str());
-    names.filter(|name| name.starts_with(prefix)).map(Into::into).collect()
+    })
+}
+
+/// The names of a package's targets of a kind.
+fn targets_of<'a>(package: &'a Value, kind: &str) -> impl Iterator<Item = &'a str> {
+    let is_wanted =
+        move |target: &&Value| target["kind"].as_array().is_some_and(|kinds| kinds.contains(&kind.into()));
+    package["targets"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(is_wanted)
+        .filter_map(|target| target["name"].as_str())
 }
 
 /// Whether two paths lead to one file, over links too.
@@ -297,12 +350,12 @@ mod tests {
     fn a_bench_target_is_found_among_cargos_messages() {
         let message = |kind: &str, executable: &str| {
             format!(
-                r#"{{"reason":"compiler-artifact","target":{{"kind":["{kind}"],"name":"x"}},"executable":{executable}}}"#
+                r#"{{"package_id":"p#1","target":{{"kind":["{kind}"],"name":"x"}},"executable":{executable}}}"#
             )
         };
         let found = target(&message("bench", r#""/a/x-1""#), "bench").unwrap();
         assert_eq!(target(&message("example", r#""/a/x-1""#), "example"), Some(found.clone()));
-        assert_eq!(found, ("x".into(), "/a/x-1".into()));
+        assert_eq!(found, Target { name: "x".into(), package: "p#1".into(), executable: "/a/x-1".into() });
         for line in [message("lib", "null"), message("bench", "null"), message("bin", "\"/b\""), "no".into()]
         {
             assert_eq!(target(&line, "bench"), None, "{line}");
@@ -310,18 +363,27 @@ mod tests {
     }
 
     #[test]
-    fn examples_are_those_of_the_packages_that_are_built() {
+    fn targets_are_those_of_the_packages_that_are_built() {
         let package = |id: &str, names: &[&str]| {
             let targets: Vec<_> =
                 names.iter().map(|name| json!({"kind": ["example"], "name": name})).collect();
             json!({"id": id, "manifest_path": format!("/w/{id}/Cargo.toml"), "targets": targets})
         };
-        let packages = [package("a", &["pitfall_x", "other"]), package("b", &["pitfall_y"])];
+        let packages = [package("a", &["x", "other"]), package("b", &["y"])];
         let metadata =
             json!({"workspace_root": "/w", "workspace_default_members": ["a"], "packages": packages});
-        let found = |manifest: &str| examples_in(&metadata, Path::new(manifest), "pitfall_");
-        assert_eq!(found("/w/Cargo.toml"), ["pitfall_x"]);
-        assert_eq!(found("/w/b/Cargo.toml"), ["pitfall_y"]);
+        let found = |manifest: &str| {
+            let packages = packages_in(&metadata, Path::new(manifest));
+            packages.flat_map(|package| targets_of(package, "example")).collect::<Vec<_>>()
+        };
+        assert_eq!(found("/w/Cargo.toml"), ["x", "other"]);
+        assert_eq!(found("/w/b/Cargo.toml"), ["y"]);
         assert!(found("/w/c/Cargo.toml").is_empty());
+        assert_eq!(
+            packages_in(&metadata, Path::new("/w/Cargo.toml"))
+                .flat_map(|package| targets_of(package, "bench"))
+                .count(),
+            0
+        );
     }
 }

@@ -70,7 +70,7 @@ impl Built {
         let place = |revision: &Revision| format!("{} cannot be built", revision.title());
         ensure!(tree.manifest().exists(), "{} has no package {}", head.title(), tree.manifest().display());
         eprintln!("Building head, {}", head.title());
-        let mut of_head = cargo.programs().with_context(|| place(head))?;
+        let mut of_head = cargo.programs_of_each_package().with_context(|| place(head))?;
         ensure!(!of_head.is_empty(), "no bench program of {} has parbench's main", head.title());
         check_version(&of_head)?;
         programs.keep(Side::Head, &mut of_head)?;
@@ -95,12 +95,12 @@ impl Built {
         if !built.tree.manifest().exists() {
             return Ok(None);
         }
-        built.base = match built.cargo.programs() {
+        built.base = match built.cargo.programs_of_each_package() {
             Err(error) if built.benches_of_head => {
                 built.notes.push(format!("head's bench files do not compile over base's sources: {error:#}"));
                 built.benches_of_head = false;
                 built.check_out(Side::Base)?;
-                built.cargo.programs()
+                built.cargo.programs_of_each_package()
             }
             built => built,
         }
@@ -217,7 +217,9 @@ impl Built {
         if side != self.current && !is_same {
             self.check_out(side)?;
         }
-        self.cargo.link(bench, &[&format!("-Clink-arg=-Wl,--shuffle-sections=*={layout}")])
+        let programs = if side == Side::Head { &self.head } else { &self.base };
+        let program = programs.iter().find(|program| program.bench == bench).context("it was built")?;
+        self.cargo.link(program, &[&format!("-Clink-arg=-Wl,--shuffle-sections=*={layout}")])
     }
 
     /// Why cells of the two cannot be driven by one program.
