@@ -8,8 +8,8 @@ file=reports/gate/self-test
 # A false alarm is a figure, not an end.
 measure() { cargo pb compare --quiet --self-test "$@" || [ $? -eq 1 ]; }
 
-# A serial, a two-thread, a memory and a process row, and their like.
-rows=prime_sum,array_local,csv_load,image_augment
+# Computing, and memory: each serial, on two threads and in two processes.
+rows=prime_sum,array_local
 # A dozen rows for the hogs.
 dozen=prime_sum,dict_loop,csv_load,array_local
 

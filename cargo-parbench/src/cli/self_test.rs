@@ -87,8 +87,8 @@ struct RanRow {
     must_be_slower: bool,
     error: Option<String>,
     bound: Option<Bound>,
-    /// Head over base in the blocks of both stages, as logarithms.
-    blocks: [Vec<f64>; 2],
+    /// Head over base in the blocks of each stage, as logarithms.
+    blocks: Vec<Vec<f64>>,
 }
 
 /// Runs gates of every kind until the file has as many as are wanted, and prints the rates.
@@ -173,7 +173,10 @@ fn one(
         must_be_slower: (kind.slower)(row),
         error: row.error.as_ref().map(|(side, error)| format!("{side:?}: {error}")),
         bound: row.bound,
-        blocks: row.blocks_of_stages().map(|logs| logs.iter().map(|log| (log * 1e5).round() / 1e5).collect()),
+        blocks: row
+            .blocks_of_stages()
+            .map(|logs| logs.iter().map(|log| (log * 1e5).round() / 1e5).collect())
+            .into(),
     };
     Ok(Ran {
         kind: kind.name.into(),

@@ -61,7 +61,7 @@ pub(crate) struct Row {
     pub(crate) differences: Vec<String>,
     /// Why it could not be measured, and on which side.
     pub(crate) error: Option<(Side, String)>,
-    /// The blocks of both stages.
+    /// The blocks of all stages.
     pub(crate) blocks: Vec<Block>,
     /// The verdict, once all is measured.
     pub(crate) word: Word,
@@ -93,7 +93,7 @@ pub(crate) enum Signal {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Block {
-    /// 1 or 2.
+    /// 1 to 3.
     pub(crate) stage: u8,
     pub(crate) observations: Vec<Observed>,
 }

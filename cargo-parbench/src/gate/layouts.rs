@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -69,11 +70,10 @@ impl Programs {
         self.add(side, bench, layout, &linked).map(drop)
     }
 
-    /// The orders in which a program of a side is to be had, besides the linker's own.
-    pub(crate) fn layouts(&self, side: Side, bench: &str) -> Vec<u32> {
-        let of_side =
-            self.files.keys().filter(|(other, name, layout)| *other == side && name == bench && *layout > 0);
-        of_side.map(|(_, _, layout)| *layout).collect()
+    /// The orders among these in which a program of a side is to be had.
+    pub(crate) fn layouts(&self, side: Side, bench: &str, among: RangeInclusive<u32>) -> Vec<u32> {
+        let has = |layout: &u32| self.files.contains_key(&(side, bench.into(), *layout));
+        among.filter(has).collect()
     }
 
     /// Copies a program into a slot and returns the path there: each block gets memory of its own for it, and sides trade

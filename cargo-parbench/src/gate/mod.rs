@@ -1,4 +1,4 @@
-//! The regression gate: the bench programs of two revisions, observed in turns, and judged in two stages.
+//! The regression gate: the bench programs of two revisions, observed in turns, and judged in three stages.
 
 pub(crate) mod built;
 pub(crate) mod comparison;
@@ -12,6 +12,7 @@ pub(crate) mod revision;
 pub(crate) mod summary;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -22,8 +23,10 @@ use self::judge::{BLOCKS, Word};
 use self::layouts::{Link, Programs};
 use self::plan::{Plan, Planned};
 
-/// In how many orders of sections the program of a suspect is linked, on each side.
+/// In how many orders of sections the program of a suspect is linked, on each side and for each stage.
 pub(crate) const LAYOUTS: u32 = 5;
+/// Head's orders are so many blocks ahead of base's: identical programs have the same ones, and none favours a side.
+const HEAD_AHEAD: usize = 2;
 
 /// What a gate works with while it measures.
 pub(crate) struct Gate<'a> {
@@ -57,38 +60,44 @@ impl Gate<'_> {
         let mut again: Vec<_> =
             (0..planned.len()).filter(|&at| summary::needs_second(&planned[at].row)).collect();
         again.sort_by_key(|&at| !summary::may_have_changed(&planned[at].row));
-        let within = self.within_budget(&again, &planned);
-        if within < again.len() {
-            let names: Vec<_> = again[within..].iter().map(|&at| planned[at].row.title()).collect();
-            comparison
-                .notes
-                .push(format!("the budget left no time for a second look at {}", names.join(", ")));
-        }
-        again.truncate(within);
+        again.truncate(self.within_budget(&again, &planned, "second", comparison));
         let mut suspects = Vec::new();
         for at in again.iter().copied().collect::<BTreeSet<_>>().into_iter().rev() {
             suspects.push(planned.remove(at));
         }
+        let rows =
+            |planned: &[Planned]| planned.iter().map(|planned| planned.row.clone()).collect::<Vec<_>>();
+        let mut others = [rows(&planned), failed].concat();
         if !suspects.is_empty() {
-            self.link_suspects(&suspects, comparison);
-            let others: Vec<_> = planned.iter().map(|planned| planned.row.clone()).chain(failed).collect();
+            self.link_suspects(&suspects, 2, comparison);
             self.stage(2, &mut suspects, &others, comparison)?;
         }
+        let mut changed: Vec<_> =
+            suspects.extract_if(.., |suspect| summary::needs_third(&suspect.row)).collect();
+        others.extend(rows(&suspects));
+        if !changed.is_empty() {
+            // One at least: a change that was seen twice is not to be lost for want of time.
+            let all: Vec<_> = (0..changed.len()).collect();
+            let late = changed.split_off(self.within_budget(&all, &changed, "third", comparison).max(1));
+            others.extend(rows(&late));
+            self.link_suspects(&changed, 3, comparison);
+            self.stage(3, &mut changed, &others, comparison)?;
+        }
         comparison.rows.iter_mut().for_each(summary::judge);
-        self.explain(&suspects, comparison)?;
+        self.explain(&changed, comparison)?;
         comparison.rows.sort_by(|a, b| (&a.bench, &a.scenario).cmp(&(&b.bench, &b.scenario)));
         Ok(())
     }
 
     /// Counts the instructions of the serial rows that have changed, if something here can count them.
-    fn explain(&mut self, suspects: &[Planned], comparison: &mut Comparison) -> Result<()> {
+    fn explain(&mut self, changed: &[Planned], comparison: &mut Comparison) -> Result<()> {
         let mut can_be_counted = None;
-        for suspect in suspects.iter().filter(|suspect| suspect.subject.executor == "serial") {
-            let title = suspect.row.title();
-            let changed = |row: &&mut comparison::Row| {
+        for planned in changed.iter().filter(|planned| planned.subject.executor == "serial") {
+            let title = planned.row.title();
+            let is_changed = |row: &&mut comparison::Row| {
                 row.title() == title && matches!(row.word, Word::Slower | Word::Faster)
             };
-            let Some(row) = comparison.rows.iter_mut().find(changed) else { continue };
+            let Some(row) = comparison.rows.iter_mut().find(is_changed) else { continue };
             let is_late = self.deadline.is_some_and(|deadline| Instant::now() > deadline);
             if is_late
                 || (self.interrupted)()
@@ -101,7 +110,7 @@ impl Gate<'_> {
             }
             let count = |side| {
                 let program = self.programs.place(side, &row.bench, 0, 0)?;
-                instructions::of_batch(&suspect.subject, &program, side)
+                instructions::of_batch(&planned.subject, &program, side)
             };
             match count(Side::Base).and_then(|base| Ok([base, count(Side::Head)?])) {
                 Ok(counts) => {
@@ -114,8 +123,14 @@ impl Gate<'_> {
         Ok(())
     }
 
-    /// How many of some rows there is time for.
-    fn within_budget(&self, again: &[usize], planned: &[Planned]) -> usize {
+    /// How many of some rows there is time for; the others are named.
+    fn within_budget(
+        &self,
+        again: &[usize],
+        planned: &[Planned],
+        look: &str,
+        comparison: &mut Comparison,
+    ) -> usize {
         let Some(deadline) = self.deadline else { return again.len() };
         let mut left = deadline.saturating_duration_since(Instant::now());
         let mut fits = |at: &&usize| {
@@ -124,7 +139,14 @@ impl Gate<'_> {
             left = left.saturating_sub(cost);
             fits
         };
-        again.iter().take_while(|at| fits(at)).count()
+        let within = again.iter().take_while(|at| fits(at)).count();
+        if within < again.len() {
+            let names: Vec<_> = again[within..].iter().map(|&at| planned[at].row.title()).collect();
+            comparison
+                .notes
+                .push(format!("the budget left no time for a {look} look at {}", names.join(", ")));
+        }
+        within
     }
 
     /// Base in another order of sections, for the null arms.
@@ -137,15 +159,15 @@ impl Gate<'_> {
         }
     }
 
-    /// Links the programs of suspects in further orders: head's first, whose tree is checked out.
-    fn link_suspects(&mut self, suspects: &[Planned], comparison: &mut Comparison) {
+    /// Links the programs of suspects in the orders of a stage: head's first, whose tree is checked out.
+    fn link_suspects(&mut self, suspects: &[Planned], stage: u8, comparison: &mut Comparison) {
         let benches: BTreeSet<_> = suspects.iter().map(|suspect| &suspect.row.bench).collect();
         for side in [Side::Head, Side::Base] {
             for (bench, layout) in
-                benches.iter().flat_map(|bench| (1..=LAYOUTS).map(move |layout| (bench, layout)))
+                benches.iter().flat_map(|bench| layouts_of(stage).map(move |layout| (bench, layout)))
             {
                 if !self.quiet {
-                    eprintln!("Linking {bench} of {side:?} in another order, {layout} of {LAYOUTS}");
+                    eprintln!("Linking {bench} of {side:?} in another order, the {layout}.");
                 }
                 if let Err(error) = self.programs.link(side, bench, layout, self.link) {
                     comparison.layouts = 0;
@@ -194,7 +216,7 @@ impl Gate<'_> {
         Ok(())
     }
 
-    /// Puts the programs of a block into their slots; in the second stage each of a drawn order of sections.
+    /// Puts the programs of a block into their slots; after the first stage each in its turn of the orders of sections.
     fn place(&mut self, stage: u8, block: u32, planned: &[Planned]) -> Result<Placed> {
         let mut placed = Placed::new();
         let has_null = |bench: &str| planned.iter().any(|row| row.has_null && row.row.bench == bench);
@@ -204,7 +226,7 @@ impl Gate<'_> {
             if stage == 1 && has_null(&bench) {
                 sides.push(Side::Copy);
                 sides.extend(
-                    (!self.programs.layouts(Side::Base, &bench).is_empty()).then_some(Side::Relinked),
+                    (!self.programs.layouts(Side::Base, &bench, 1..=1).is_empty()).then_some(Side::Relinked),
                 );
             }
             for side in sides {
@@ -212,9 +234,9 @@ impl Gate<'_> {
                     (1, Side::Relinked) => 1,
                     (1, _) => 0,
                     (_, side) => {
-                        let mut layouts = self.programs.layouts(side, &bench);
-                        self.random.shuffle(&mut layouts);
-                        layouts.first().copied().unwrap_or(0)
+                        let layouts = self.programs.layouts(side, &bench, layouts_of(stage));
+                        let turn = block as usize + if side == Side::Head { HEAD_AHEAD } else { 0 };
+                        layouts.get(turn % layouts.len().max(1)).copied().unwrap_or(0)
                     }
                 };
                 let path = self.programs.place(side, &bench, layout, block)?;
@@ -244,6 +266,12 @@ impl Gate<'_> {
             Err(error) => row.error = Some(error),
         }
     }
+}
+
+/// The orders of sections of a stage after the first.
+fn layouts_of(stage: u8) -> RangeInclusive<u32> {
+    let before = LAYOUTS * u32::from(stage - 2);
+    before + 1..=before + LAYOUTS
 }
 
 /// Where the program of a side is in this block, and its order of sections.

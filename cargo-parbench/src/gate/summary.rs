@@ -1,7 +1,7 @@
 //! What the observations of rows say: the words of each, and of all together. Pure functions of a comparison.
 
 use super::comparison::{Block, Comparison, Part, Row, Side, Signal};
-use super::judge::{self, BLOCKS, Bound, Word, is_suspect, rules_out};
+use super::judge::{self, BLOCKS, Bound, Word, is_suspect, is_to_be_confirmed, rules_out};
 use crate::analysis::Interval;
 use crate::analysis::rounds::{interval, median};
 use crate::report::format::{duration, percent, signed_percent};
@@ -12,6 +12,8 @@ const PARALLEL: f64 = 1.2;
 const FEW: usize = 6;
 /// New calls of the allocator for each task that are one: executors make a few of their own, now more and now fewer.
 const CALLS_A_TASK: f64 = 0.75;
+
+const STAGES: [u8; 3] = [1, 2, 3];
 
 pub(crate) const RUNNER_CHANGED: &str = "the runner changed, not the code: more than a third of the rows moved together, and \
                                          base beside itself moved as well";
@@ -39,7 +41,7 @@ impl Row {
         of_stage.filter_map(|block| block.log(over, value)).collect()
     }
 
-    /// The values of a side in both stages.
+    /// The values of a side in all stages.
     fn values(&self, side: Side, value: Value) -> Vec<f64> {
         self.blocks.iter().flat_map(|block| block.parts(side)).filter_map(value).collect()
     }
@@ -49,12 +51,12 @@ impl Row {
         median(self.values(side, value))
     }
 
-    /// The logarithms of head over base in the blocks of both stages.
-    pub(crate) fn blocks_of_stages(&self) -> [Vec<f64>; 2] {
-        [1, 2].map(|stage| self.logs(stage, Side::Head, &|part| part.value(self.signal)))
+    /// The logarithms of head over base in the blocks of each stage.
+    pub(crate) fn blocks_of_stages(&self) -> [Vec<f64>; 3] {
+        STAGES.map(|stage| self.logs(stage, Side::Head, &|part| part.value(self.signal)))
     }
 
-    /// Head over base, with its interval, in both stages.
+    /// Head over base, with its interval, in all stages.
     pub(crate) fn ratio(&self) -> Option<Interval> {
         interval(self.blocks_of_stages().concat())
     }
@@ -98,7 +100,7 @@ impl Row {
 
 /// Whether the first stage has seen a change, of time or of parallelism.
 pub(crate) fn may_have_changed(row: &Row) -> bool {
-    let [first, _] = row.blocks_of_stages();
+    let [first, ..] = row.blocks_of_stages();
     let lost = row.lost_parallelism(1);
     is_suspect(&first, row.bound())
         || (median(lost.iter().copied()) > Some(0.0) && is_suspect(&lost, Bound::WALL))
@@ -106,8 +108,17 @@ pub(crate) fn may_have_changed(row: &Row) -> bool {
 
 /// Whether a row needs the second stage: it may have changed, or is too noisy to say that it has not.
 pub(crate) fn needs_second(row: &Row) -> bool {
-    let [first, _] = row.blocks_of_stages();
+    let [first, ..] = row.blocks_of_stages();
     row.error.is_none() && (may_have_changed(row) || !rules_out(&first, row.bound()))
+}
+
+/// Whether the second stage has seen the change as well, which a third one is to confirm.
+pub(crate) fn needs_third(row: &Row) -> bool {
+    let [first, second, _] = row.blocks_of_stages();
+    let [lost_first, lost_second] = [1, 2].map(|stage| row.lost_parallelism(stage));
+    row.error.is_none()
+        && (is_to_be_confirmed(&first, &second, row.bound())
+            || is_to_be_confirmed(&lost_first, &lost_second, Bound::WALL))
 }
 
 /// Whether more than a third of the rows moved in the same direction, and so did base beside itself. Where base stays what it
@@ -124,7 +135,7 @@ pub(crate) fn runner_changed(rows: &[Row]) -> bool {
         && arms.len() >= FEW
         && [1.0, -1.0].into_iter().any(|sign| {
             let of_rows = measured.iter().filter(|row| {
-                let [first, _] = row.blocks_of_stages();
+                let [first, ..] = row.blocks_of_stages();
                 moved(&first, row.bound(), sign)
             });
             let of_arms = arms.iter().filter(|(logs, bound)| moved(logs, *bound, sign));
@@ -139,8 +150,8 @@ pub(crate) fn judge(row: &mut Row) {
         row.word = Word::NotJudged;
         return;
     }
-    let [first, second] = row.blocks_of_stages();
-    let mut word = judge::judge(&first, &second, row.bound());
+    let of_stages = |logs: &[Vec<f64>; 3], bound| judge::judge(logs.each_ref().map(Vec::as_slice), bound);
+    let mut word = of_stages(&row.blocks_of_stages(), row.bound());
     let mut changes = Vec::new();
     if let (Word::Slower | Word::Faster, Some(ratio)) = (word, row.ratio()) {
         let what = if row.signal == Signal::Cpu { "CPU time" } else { "wall time" };
@@ -151,7 +162,7 @@ pub(crate) fn judge(row: &mut Row) {
             signed_percent(ratio.high - 1.0)
         ));
     }
-    if judge::judge(&row.lost_parallelism(1), &row.lost_parallelism(2), Bound::WALL) == Word::Slower {
+    if of_stages(&STAGES.map(|stage| row.lost_parallelism(stage)), Bound::WALL) == Word::Slower {
         let of = |side| row.median(side, &Part::parallelism).unwrap_or(0.0);
         changes.push(format!("parallelism {:.2} -> {:.2}", of(Side::Base), of(Side::Head)));
         word = Word::Slower;

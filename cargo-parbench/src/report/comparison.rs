@@ -137,7 +137,7 @@ fn remarks(comparison: &Comparison) -> Vec<String> {
     for (signal, what) in [(Signal::Cpu, "CPU time"), (Signal::Wall, "wall time")] {
         if let Some(bound) = bound(signal) {
             remarks.push(format!(
-                "By {what}: slower is more than {} in both stages; no clear change rules out {}.",
+                "By {what}: slower is more than {} in all three stages; no clear change rules out {}.",
                 percent(bound.threshold),
                 percent(bound.promise)
             ));

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::Ran;
-use crate::gate::judge::{BLOCKS, Bound, Word, is_suspect, judge};
+use crate::gate::judge::{BLOCKS, Bound, Word, is_suspect, is_to_be_confirmed, judge};
 
 /// Gates of each change.
 const GATES: u32 = 1_000;
@@ -13,7 +13,8 @@ const CHANGES: [f64; 4] = [0.0, 0.03, 0.05, 0.1];
 /// With the blocks of fewer gates, a row's noise is hardly known.
 const FEW: usize = 3;
 
-/// The blocks of a row in several gates of identical programs, by stage, as logarithms of head over base.
+/// The blocks of a row in several gates of identical programs, as logarithms of head over base: of the first stage, and of those
+/// after it.
 #[derive(Default)]
 struct Pool {
     bound: Option<Bound>,
@@ -29,9 +30,10 @@ impl Pool {
         };
         let first = draw(&self.stages[0]);
         // A row that was never a suspect has no blocks of a second stage.
-        let of_second = if self.stages[1].is_empty() { &self.stages[0] } else { &self.stages[1] };
-        let second = if is_suspect(&first, bound) { draw(of_second) } else { Vec::new() };
-        judge(&first, &second, bound)
+        let of_later = if self.stages[1].is_empty() { &self.stages[0] } else { &self.stages[1] };
+        let second = if is_suspect(&first, bound) { draw(of_later) } else { Vec::new() };
+        let third = if is_to_be_confirmed(&first, &second, bound) { draw(of_later) } else { Vec::new() };
+        judge([&first, &second, &third], bound)
     }
 }
 
@@ -42,9 +44,9 @@ pub(super) fn table(gates: &[&Ran]) -> String {
         let pool = pools.entry(&row.row).or_default();
         // Waiting is injected otherwise.
         pool.bound = row.bound.filter(|bound| *bound != Bound::WALL);
-        pool.gates += usize::from(!row.blocks[0].is_empty());
-        for (all, blocks) in pool.stages.iter_mut().zip(&row.blocks) {
-            all.extend(blocks);
+        pool.gates += usize::from(row.blocks.first().is_some_and(|first| !first.is_empty()));
+        for (stage, blocks) in row.blocks.iter().enumerate() {
+            pool.stages[stage.min(1)].extend(blocks);
         }
     }
     pools.retain(|_, pool| pool.bound.is_some() && pool.gates >= FEW);
@@ -87,7 +89,7 @@ mod tests {
         let row = |blocks: &[f64]| RanRow {
             row: "prime_sum on serial/1".into(),
             bound: Some(Bound::cpu(0.02)),
-            blocks: [blocks.to_vec(), Vec::new()],
+            blocks: vec![blocks.to_vec()],
             ..RanRow::default()
         };
         Ran { rows: vec![row(logs)], ..Ran::default() }

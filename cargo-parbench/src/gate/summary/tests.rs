@@ -51,28 +51,29 @@ fn comparison(rows: Vec<Row>) -> Comparison {
 #[test]
 fn cpu_time_parallelism_and_allocations_are_told_apart() {
     assert_eq!(row(BASE, 1).word, Word::NoClearChange);
-    let slower = row(Made { cpu: 44e6, wall: 22e6, ..BASE }, 2);
+    let slower = row(Made { cpu: 44e6, wall: 22e6, ..BASE }, 3);
     assert_eq!(
         (slower.word, &slower.changes[..]),
         (Word::Slower, &["CPU time +10\u{a0}% [+10\u{a0}%..+10\u{a0}%]".to_string()][..])
     );
     // Made serial: the same CPU time, and twice the wall time.
     let lost = Made { wall: 40e6, ..BASE };
-    assert!(needs_second(&row(lost, 1)));
-    let lost = row(lost, 2);
+    assert!(needs_second(&row(lost, 1)) && needs_third(&row(lost, 2)));
+    assert_ne!(row(lost, 2).word, Word::Slower);
+    let lost = row(lost, 3);
     assert_eq!((lost.word, &lost.changes[..]), (Word::Slower, &["parallelism 2.00 -> 1.00".to_string()][..]));
     // One allocation more in each of four tasks.
     let more = row(Made { allocations: 104, ..BASE }, 1);
     assert_eq!(more.word, Word::Slower, "{more:?}");
     assert_eq!(more.changes[0], "allocations of a batch 100 -> 104");
     assert_eq!(row(Made { allocations: 101, ..BASE }, 1).word, Word::NoClearChange);
-    let faster = row(Made { cpu: 36e6, wall: 18e6, allocations: 50 }, 2);
+    let faster = row(Made { cpu: 36e6, wall: 18e6, allocations: 50 }, 3);
     assert_eq!(faster.word, Word::Faster);
 }
 
 #[test]
 fn the_exit_status_says_slower_broken_or_noisy() {
-    let slower = row(Made { cpu: 44e6, wall: 22e6, ..BASE }, 2);
+    let slower = row(Made { cpu: 44e6, wall: 22e6, ..BASE }, 3);
     let calm = || row(BASE, 1);
     let noisy = || Row { word: Word::NotJudged, ..calm() };
     let broken = |side| Row { error: Some((side, "it failed".into())), word: Word::NotJudged, ..calm() };
@@ -124,7 +125,7 @@ fn only_where_base_moved_as_well_it_was_the_runner() {
 
 #[test]
 fn a_comment_has_what_is_slower_and_folds_the_rest() {
-    let mut slower = row(Made { cpu: 44e6, wall: 22e6, ..BASE }, 2);
+    let mut slower = row(Made { cpu: 44e6, wall: 22e6, ..BASE }, 3);
     slower.differences.push("the workload's own code differs".into());
     let calm = Row { scenario: "letters".into(), ..row(BASE, 1) };
     let comparison = comparison(vec![calm, slower]);
@@ -132,7 +133,7 @@ fn a_comment_has_what_is_slower_and_folds_the_rest() {
     assert!(text.starts_with("<!-- parbench -->\n### parbench: slower in 1 row\n"), "{text}");
     let (shown, folded) = text.split_once("<details>").unwrap();
     assert!(shown.contains("| `words on threads/2` | ") && shown.contains("| +10\u{a0}% ["), "{shown}");
-    assert!(shown.contains("14 of 14") && shown.contains("own code differs"), "{shown}");
+    assert!(shown.contains("21 of 21") && shown.contains("own code differs"), "{shown}");
     assert!(folded.contains("Other rows: 1"), "{folded}");
     assert!(folded.contains("cargo parbench compare --base 0123456789abcdef"), "{folded}");
     let many = Comparison { rows: vec![row(BASE, 1); 900], ..comparison.clone() };
