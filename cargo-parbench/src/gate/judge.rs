@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::analysis::Interval;
 use crate::analysis::rounds::{interval, median};
 
-/// The blocks of a stage: with fewer, the test of the second stage could never be passed.
+/// The blocks of a stage: with fewer, there would be no interval of their median.
 pub(crate) const BLOCKS: u32 = 7;
 
 /// From which ratio on a change is one, as a ratio minus 1.
@@ -15,7 +15,7 @@ pub(crate) const BLOCKS: u32 = 7;
 pub(crate) struct Bound {
     /// What is not above this is no change. 0.02: 2 %.
     pub(crate) threshold: f64,
-    /// What is found as good as always, and ruled out where a row is said not to have changed.
+    /// What is almost always found, and ruled out where a row is said not to have changed.
     pub(crate) promise: f64,
 }
 

@@ -129,7 +129,8 @@ fn remarks(comparison: &Comparison) -> Vec<String> {
     remarks.extend(comparison.notes.iter().map(|note| format!("Note: {note}.")));
     if comparison.layouts > 0 {
         remarks.push(format!(
-            "What changed in the first seven blocks was measured in seven more, linked in {} orders of sections.",
+            "What changed in the first seven blocks was measured in seven more, linked in {0} orders of sections, and what had \
+             changed there as well in a last seven, linked in {0} others.",
             comparison.layouts
         ));
     }
