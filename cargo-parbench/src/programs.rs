@@ -108,6 +108,11 @@ impl Cargo {
         Cargo { manifest_path: Some(manifest), target_dir: Some(target.into()), started_in, ..self.clone() }
     }
 
+    /// The same of one package alone.
+    fn of_package(&self, package: &str) -> Cargo {
+        Cargo { only_package: Some(package.into()), ..self.clone() }
+    }
+
     /// The folder of what is built, where runs are kept too.
     pub(crate) fn target_directory(&self) -> Result<PathBuf> {
         if let Some(folder) = &self.target_dir {
@@ -184,8 +189,8 @@ impl Cargo {
         };
         let mut programs = Vec::new();
         for package in packages_in(&metadata, &manifest).filter(has_wanted) {
-            let only_package = package["id"].as_str().map(Into::into);
-            programs.extend(Cargo { only_package, ..self.clone() }.programs()?);
+            let name = package["id"].as_str().context("cargo names every package")?;
+            programs.extend(self.of_package(name).programs()?);
         }
         programs.sort_by(|a, b| a.bench.cmp(&b.bench));
         Ok(programs)
@@ -211,17 +216,8 @@ impl Cargo {
         arguments: &[&str],
     ) -> Result<PathBuf> {
         let mut command = cargo();
-        command.args([
-            "rustc",
-            "--quiet",
-            "--package",
-            package,
-            "--bench",
-            bench,
-            "--profile",
-            self.profile(),
-        ]);
-        let built = self.executables(command, "bench", arguments)?;
+        command.args(["rustc", "--quiet", "--bench", bench, "--profile", self.profile()]);
+        let built = self.of_package(package).executables(command, "bench", arguments)?;
         let found = built.into_iter().find(|target| target.name == *bench);
         found.map(|target| target.executable).with_context(|| format!("cargo built no `{bench}`"))
     }

@@ -99,6 +99,14 @@ pub(crate) fn judge([first, second, third]: [&[f64]; 3], bound: Bound) -> Word {
     }
 }
 
+/// The verdict on a row whose blocks of a stage, from 0, are made up once the stage before asks for them.
+pub(crate) fn judge_made_up(mut stage: impl FnMut(usize) -> Vec<f64>, bound: Bound) -> Word {
+    let first = stage(0);
+    let second = if is_suspect(&first, bound) { stage(1) } else { Vec::new() };
+    let third = if is_to_be_confirmed(&first, &second, bound) { stage(2) } else { Vec::new() };
+    judge([&first, &second, &third], bound)
+}
+
 /// In which direction all stages have moved beyond the threshold, if the evidence is certain of at least half of it.
 fn agreed(stages: &[&[f64]], evidence: &[f64], bound: Bound) -> Option<Word> {
     let moved = |(sign, _): &(f64, Word)| {

@@ -60,7 +60,8 @@ impl Gate<'_> {
         let mut again: Vec<_> =
             (0..planned.len()).filter(|&at| summary::needs_second(&planned[at].row)).collect();
         again.sort_by_key(|&at| !summary::may_have_changed(&planned[at].row));
-        again.truncate(self.within_budget(&again, &planned, "second", comparison));
+        let looks: Vec<_> = again.iter().map(|&at| &planned[at]).collect();
+        again.truncate(self.within_budget(&looks, 0, "second", comparison));
         let mut suspects = Vec::new();
         for at in again.iter().copied().collect::<BTreeSet<_>>().into_iter().rev() {
             suspects.push(planned.remove(at));
@@ -77,8 +78,8 @@ impl Gate<'_> {
         others.extend(rows(&suspects));
         if !changed.is_empty() {
             // One at least: a change that was seen twice is not to be lost for want of time.
-            let all: Vec<_> = (0..changed.len()).collect();
-            let late = changed.split_off(self.within_budget(&all, &changed, "third", comparison).max(1));
+            let looks: Vec<_> = changed.iter().collect();
+            let late = changed.split_off(self.within_budget(&looks, 1, "third", comparison));
             others.extend(rows(&late));
             self.link_suspects(&changed, 3, comparison);
             self.stage(3, &mut changed, &others, comparison)?;
@@ -123,25 +124,25 @@ impl Gate<'_> {
         Ok(())
     }
 
-    /// How many of some rows there is time for; the others are named.
+    /// How many of some rows there is time for, or is to be; the others are named.
     fn within_budget(
         &self,
-        again: &[usize],
-        planned: &[Planned],
+        planned: &[&Planned],
+        least: usize,
         look: &str,
         comparison: &mut Comparison,
     ) -> usize {
-        let Some(deadline) = self.deadline else { return again.len() };
+        let Some(deadline) = self.deadline else { return planned.len() };
         let mut left = deadline.saturating_duration_since(Instant::now());
-        let mut fits = |at: &&usize| {
-            let cost = planned[**at].of_stage();
+        let fits = |planned: &&&Planned| {
+            let cost = planned.of_stage();
             let fits = cost <= left;
             left = left.saturating_sub(cost);
             fits
         };
-        let within = again.iter().take_while(|at| fits(at)).count();
-        if within < again.len() {
-            let names: Vec<_> = again[within..].iter().map(|&at| planned[at].row.title()).collect();
+        let within = planned.iter().take_while(fits).count().max(least);
+        if within < planned.len() {
+            let names: Vec<_> = planned[within..].iter().map(|planned| planned.row.title()).collect();
             comparison
                 .notes
                 .push(format!("the budget left no time for a {look} look at {}", names.join(", ")));

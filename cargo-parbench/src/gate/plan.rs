@@ -99,7 +99,7 @@ impl Plan {
         self.rows.iter().map(Planned::of_stage).sum()
     }
 
-    /// Leaves out the dearest rows until the first stage takes two thirds of a budget; the rest is for the second.
+    /// Leaves out the dearest rows until the first stage takes two thirds of a budget; the rest is for those after it.
     fn keep_within(&mut self, budget: Option<Duration>) {
         let Some(budget) = budget else { return };
         while self.rows.len() > 1 && self.first_stage() * 3 > budget * 2 {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::Ran;
-use crate::gate::judge::{BLOCKS, Bound, Word, is_suspect, is_to_be_confirmed, judge};
+use crate::gate::judge::{BLOCKS, Bound, Word, judge_made_up};
 
 /// Gates of each change.
 const GATES: u32 = 1_000;
@@ -28,12 +28,9 @@ impl Pool {
         let mut draw = |from: &[f64]| -> Vec<f64> {
             (0..BLOCKS).filter_map(|_| Some(random.choice(from)? + change.ln_1p())).collect()
         };
-        let first = draw(&self.stages[0]);
         // A row that was never a suspect has no blocks of a second stage.
-        let of_later = if self.stages[1].is_empty() { &self.stages[0] } else { &self.stages[1] };
-        let second = if is_suspect(&first, bound) { draw(of_later) } else { Vec::new() };
-        let third = if is_to_be_confirmed(&first, &second, bound) { draw(of_later) } else { Vec::new() };
-        judge([&first, &second, &third], bound)
+        let later = if self.stages[1].is_empty() { &self.stages[0] } else { &self.stages[1] };
+        judge_made_up(|stage| draw(if stage == 0 { &self.stages[0] } else { later }), bound)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The error rates of the rule, on simulated blocks. METHODOLOGY has the table;
 //! `cargo test --release -p cargo-parbench gate::judge::simulation -- --ignored --nocapture` prints it.
 
-use super::{BLOCKS, Bound, Word, is_suspect, is_to_be_confirmed, judge};
+use super::{BLOCKS, Bound, Word, judge_made_up};
 use crate::analysis::verdict::simulation::Random;
 use crate::gate::{HEAD_AHEAD, LAYOUTS};
 
@@ -40,16 +40,16 @@ fn row(random: &mut Random, noise: f64, layout: Layout, change: f64) -> (bool, W
         let pair = |block| order(head, block + HEAD_AHEAD) - order(base, block);
         (0..BLOCKS as usize).map(|block| change + pair(block) + random.normal(noise)).collect()
     };
-    let mut stage = |orders: u32| {
+    let mut is_suspect = false;
+    let stage = |number| {
+        is_suspect |= number > 0;
+        // The first stage has one order of each program.
+        let orders = if number == 0 { 1 } else { LAYOUTS };
         let [base, head] = [0, 1].map(|_| (0..orders).map(|_| layout.draw(random)).collect::<Vec<_>>());
         blocks(random, &base, &head)
     };
-    // The first stage has one order of each program.
-    let first = stage(1);
-    let is_suspect = is_suspect(&first, CPU);
-    let second = if is_suspect { stage(LAYOUTS) } else { Vec::new() };
-    let third = if is_to_be_confirmed(&first, &second, CPU) { stage(LAYOUTS) } else { Vec::new() };
-    (is_suspect, judge([&first, &second, &third], CPU))
+    let word = judge_made_up(stage, CPU);
+    (is_suspect, word)
 }
 
 /// Of so many rows, which part were suspects, and which part were called slower or faster, and unchanged.
